@@ -1,0 +1,74 @@
+"""
+What stops netjail itself, as types: each carries a cause and a hint.
+
+A verdict is never an error: a refused connect is netjail at work. These are the
+failures that end netjail with exit status 125 (see ``cli``), and the two that a
+dying or hostile tracee causes, which the layers above turn into a refusal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class NetjailError(Exception):
+    """netjail cannot do what was asked; its text is one line, *hint* says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(NetjailError):
+    """An option or argument that does not make sense."""
+
+
+class HostError(NetjailError):
+    """This host cannot enforce what was asked: too old, forbidden, already traced."""
+
+
+class JournalError(NetjailError):
+    """The journal cannot be written, or was altered meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a rule was written: a file or an option; *line* and *column* count from 1."""
+
+    source: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.source, self.line, self.column) if part)
+
+
+class RuleError(NetjailError):
+    """A rule, word, key or prefix that does not parse or cannot be enforced."""
+
+    def __init__(self, message: str, hint: str = "", place: Place | None = None) -> None:
+        super().__init__(f"{place}: {message}" if place else message, hint)
+        self.place = place
+
+
+class DecodeError(NetjailError):
+    """Bytes of a tracee that the kernel would refuse; *error* is the errno it gives."""
+
+    def __init__(self, message: str, error: int) -> None:
+        super().__init__(message)
+        self.error = error
+
+
+class KernelError(NetjailError):
+    """A kernel call of ours failed; *error* is its errno."""
+
+    def __init__(self, operation: str, error: int) -> None:
+        import os
+
+        super().__init__(f"{operation}: {os.strerror(error)}")
+        self.operation = operation
+        self.error = error
+
+
+class TraceeGone(KernelError):
+    """The thread died while we looked at it: ESRCH, see ptrace(2)."""

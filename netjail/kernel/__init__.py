@@ -1,0 +1,1 @@
+"""Everything that touches ptrace, seccomp, Landlock or another process's memory."""

@@ -1,0 +1,25 @@
+// What Python sees of the core. cffi parses this file as it stands: plain
+// declarations only, no preprocessor. Each section names its C file.
+
+// ---- front.c: the process that the shell started ----
+
+// A signal that the command was about to receive, as its tracer saw it.
+struct nj_seen {
+	int32_t signal;
+	int32_t sender;   // si_pid, 0 from the kernel
+	uint64_t when;    // CLOCK_MONOTONIC, nanoseconds
+};
+
+// One page shared by the front and the supervisor, MAP_SHARED | MAP_ANONYMOUS.
+struct nj_shared {
+	int32_t command;      // pid of the command, 0 before its fork
+	int32_t ended;        // supervisor: 1 once exit_code and exit_signal hold
+	int32_t exit_code;    // 0 to 255: how the front exits
+	int32_t exit_signal;  // > 0: the front dies by it instead
+	int32_t give_up;      // front: 1 asks the supervisor to end what is left
+	uint32_t head;        // supervisor: the ring's next index, ever growing
+	struct nj_seen seen[64];
+};
+
+int nj_shared_new(struct nj_shared **ret);
+int nj_front(struct nj_shared *shared, int supervisor, int *ret);
