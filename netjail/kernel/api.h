@@ -23,3 +23,21 @@ struct nj_shared {
 
 int nj_shared_new(struct nj_shared **ret);
 int nj_front(struct nj_shared *shared, int supervisor, int *ret);
+
+// ---- probe.c: what this host offers ----
+
+// Each int that is not said to be a flag or a number is 0 or the errno of a try.
+struct nj_host {
+	int32_t landlock;  // the ABI's number, 0: none
+	int32_t mseal;     // flag
+	int32_t jailed;    // flag: a netjail holds this process
+	int32_t trace;     // SECCOMP_RET_TRACE
+	int32_t notify;    // SECCOMP_RET_USER_NOTIF
+	int32_t listener;  // a filter with a listener
+	int32_t seal;      // a memfd with F_SEAL_FUTURE_WRITE
+	int32_t seize;     // PTRACE_SEIZE of a child
+	int32_t readv;     // process_vm_readv of a child
+	int32_t getfd;     // pidfd_getfd of a child
+};
+
+int nj_probe(struct nj_host *ret);
