@@ -1,0 +1,211 @@
+"""
+What the end-to-end tests share: fixtures compiled on demand, servers that say what
+reached them, and the jail run as root and as an ordinary user.
+
+A test is judged by what the servers received and by the errno the program saw; the
+journal is looked at second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from jail import USERS, Result, Runner, User, needs, unmet
+from servers import Server
+
+FIXTURES = Path(__file__).parent.parent / "fixtures"
+
+# What the jailed tests' own programs import; pip and pytest run inside the jail.
+PACKAGES = ("pip", "pytest")
+
+
+# -- Programs and places ------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def place() -> Iterator[Path]:
+    """A directory that every user may read; pytest's own is its owner's alone."""
+    path = Path(tempfile.mkdtemp(prefix="netjail-tests-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def program(place: Path) -> Callable[..., str]:
+    """
+    Compile fixtures/NAME.c and give the program's path.
+
+    Flags go to the compiler; "musl" stands for a static program of musl-gcc.
+    """
+
+    def compiled(name: str, *flags: str) -> str:
+        compiler = "musl-gcc" if "musl" in flags else "gcc"
+        needs(compiler)
+        flags = tuple("-static" if flag == "musl" else flag for flag in flags)
+        source = FIXTURES / f"{name}.c"
+        command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", *flags]
+        content = source.read_bytes() + (FIXTURES / "fixture.h").read_bytes()
+        digest = hashlib.sha256(content + repr(command).encode()).hexdigest()[:12]
+        target = place / f"{name}-{digest}"
+        if not target.exists():
+            subprocess.run([*command, str(source), "-o", str(target)], check=True)
+            target.chmod(0o755)
+        return str(target)
+
+    return compiled
+
+
+def _requirements(names: Sequence[str]) -> set[str]:
+    """All distributions that *names* need, themselves included, extras left out."""
+    found: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = queue.pop()
+        if name in found:
+            continue
+        try:
+            wants = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        found.add(name)
+        plain = (want for want in wants if "extra ==" not in want)
+        queue += [re.split(r"[^\w.-]", want, maxsplit=1)[0] for want in plain]
+    return found
+
+
+def _dependencies() -> list[str]:
+    """The names that pyproject.toml asks for, without versions."""
+    import tomllib
+
+    document = tomllib.loads((FIXTURES.parent / "pyproject.toml").read_text())
+    return [line.split(">")[0] for line in document["project"]["dependencies"]]
+
+
+def _copy_distribution(name: str, target: Path) -> None:
+    """Copy an installed distribution's files, compiled ones included."""
+    tops = set()
+    for file in importlib.metadata.files(name) or []:
+        top = file.parts[0]
+        if top != ".." and top not in tops:
+            tops.add(top)
+            source = Path(str(importlib.metadata.distribution(name).locate_file(top)))
+            if source.is_dir():
+                shutil.copytree(source, target / top, dirs_exist_ok=True)
+            elif source.exists():
+                shutil.copy2(source, target / top)
+
+
+@pytest.fixture(params=USERS, ids=[user.name for user in USERS])
+def user(request: pytest.FixtureRequest) -> User:
+    """Each test that jails something runs as every user there is."""
+    chosen: User = request.param
+    if chosen.change:
+        needs("setpriv")
+    return chosen
+
+
+def _interpreter(reader: User) -> str:
+    """An interpreter of our version that *reader* may execute."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    base = getattr(sys, "_base_executable", sys.executable)
+    for path in (base, f"/usr/bin/{version}", f"/usr/local/bin/{version}"):
+        probe = [*reader.prefix, path, "-c", "import json, venv"]
+        if subprocess.run(probe, stderr=subprocess.DEVNULL, cwd="/", check=False).returncode == 0:
+            return path
+    unmet(f"no {version} that uid {reader.uid} may execute")
+    raise AssertionError
+
+
+@pytest.fixture(scope="session")
+def python(place: Path) -> str:
+    """An interpreter that every user may run, with netjail, pip and pytest in it."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    venv = place / "venv"
+    base = _interpreter(USERS[-1])
+    subprocess.run([base, "-m", "venv", "--without-pip", str(venv)], check=True, cwd="/")
+    packages = venv / "lib" / version / "site-packages"
+    for name in _requirements([*_dependencies(), *PACKAGES]):
+        _copy_distribution(name, packages)
+    spec = importlib.util.find_spec("netjail")
+    assert spec is not None and spec.submodule_search_locations is not None
+    shutil.copytree(spec.submodule_search_locations[0], packages / "netjail")
+    executable = str(venv / "bin" / "python")
+    # Ordinary users cannot write the caches; without them each start would compile.
+    subprocess.run([executable, "-m", "compileall", "-q", str(packages)], check=False)
+    return executable
+
+
+@pytest.fixture
+def workdir(user: User) -> Iterator[Path]:
+    """An empty directory of the user's own, short enough for a unix socket's path."""
+    path = Path(tempfile.mkdtemp(prefix="nj-"))
+    if user.change:
+        os.chown(path, user.uid, user.uid)
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+# -- Servers ------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start servers: ``serve("udp", "::1")``; all end with the test."""
+    started: list[Server] = []
+
+    def start(
+        kind: str = "tcp", address: str = "127.0.0.1", port: int = 0, answer: bytes = b""
+    ) -> Server:
+        try:
+            server = Server(kind, address, port, answer)
+        except OSError as error:
+            if kind != "mptcp" and ":" not in address:
+                raise
+            unmet(f"no {kind} on {address} here: {error}")
+            raise
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.close()
+
+
+@pytest.fixture
+def server(serve: Callable[..., Server]) -> Server:
+    """A TCP server on 127.0.0.1."""
+    return serve()
+
+
+# -- The jail -----------------------------------------------------------------
+
+
+@pytest.fixture
+def runner(user: User, python: str, program: Callable[..., str], workdir: Path) -> Runner:
+    """Runs programs as the test's user."""
+    return Runner(user, python, program, workdir)
+
+
+@pytest.fixture
+def trace(runner: Runner) -> Callable[..., Result]:
+    """``trace(*options, fixture=… | command=…, args=(), to=server)`` runs it jailed."""
+    return runner.trace
+
+
+@pytest.fixture
+def native(runner: Runner) -> Callable[..., Result]:
+    """The same without a jail, to compare with."""
+    return runner.native
