@@ -98,7 +98,17 @@ class Result:
 
     @property
     def attempts(self) -> list[Any]:
-        return self.of_type("attempt")
+        """Each attempt once: its folded lines counted together, its result filled in."""
+        found: dict[int, Any] = {}
+        for line in self.of_type("attempt"):
+            if line.id in found:
+                found[line.id].count += line.count
+            else:
+                line.__dict__.setdefault("count", 1)
+                found[line.id] = line
+        for line in self.of_type("result"):
+            found[line.id].result = line.result
+        return list(found.values())
 
     @property
     def start(self) -> Any:
