@@ -1,0 +1,114 @@
+"""``trace`` and ``audit``: from options to a plan, and from its outcome to our end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from netjail.cli.options import Options, read
+from netjail.errors import NetjailError, UsageError
+
+if TYPE_CHECKING:
+    from netjail.supervisor import Plan
+
+FAILED = 125
+"""netjail's own failure, wrong options included; see env(1) and timeout(1)."""
+
+
+def jail(name: str, words: Sequence[str]) -> bool:
+    """
+    Run ``netjail NAME WORDS``; does not return from a run.
+
+    :returns: True if the user asks for help instead.
+    """
+    from netjail.cli.terminal import complain
+
+    try:
+        options = read(words)
+        if options.help:
+            return True
+        _check(name, options)
+        _run(_plan(options, audit=options.audit or name == "audit"))
+    except NetjailError as error:
+        complain(error)
+        sys.exit(FAILED)
+    return False
+
+
+def _check(name: str, options: Options) -> None:
+    if not options.command:
+        raise UsageError("no command given", f"netjail {name} [OPTIONS] -- COMMAND...")
+    if options.append and not options.events:
+        raise UsageError("--append needs a file", "name it with --events")
+    for fd in options.keep_fd:
+        _check_open(fd)
+
+
+def _check_open(fd: int) -> None:
+    import fcntl
+
+    try:
+        fcntl.fcntl(fd, fcntl.F_GETFD)
+    except OSError as error:
+        hint = "it must be open when netjail starts"
+        raise UsageError(f"--keep-fd: descriptor {fd} is not open", hint) from error
+
+
+def _plan(options: Options, audit: bool) -> Plan:
+    from pathlib import Path
+
+    from netjail.cli.terminal import summarise, write
+    from netjail.formats import visible
+    from netjail.journal import Journal
+    from netjail.model import Decision
+    from netjail.policy import Policy, Rules
+    from netjail.report import Report
+    from netjail.supervisor import Plan
+
+    # The rules first: a mistake in one must not cost an old journal.
+    policy = Policy.load(
+        Rules(
+            allow=options.allow,
+            deny=options.deny,
+            files=tuple(Path(file) for file in options.policy),
+            default=Decision(options.default) if options.default else None,
+            errno=options.errno or None,
+            bind=options.bind,
+            search=not options.no_config,
+            audit=audit,
+        )
+    )
+
+    def finish(report: Report) -> None:
+        for warning in policy.warnings:
+            report.warn(warning)
+        if not options.quiet:
+            summarise(report, options.color, options.verbose)
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            write(f"netjail: {visible(line, 1000)}\n")
+
+    return Plan(
+        command=options.command,
+        policy=policy,
+        journal=Journal(options.events or None, options.append),
+        audit=audit,
+        orphans=options.orphans,
+        keep_fds=options.keep_fd,
+        show_args=options.show_args,
+        strict=options.strict,
+        fail_on=options.fail_on,
+        exit_code=options.exit_code,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        finish=finish,
+        say=say,
+    )
+
+
+def _run(plan: Plan) -> None:
+    from netjail.supervisor import leave, run
+
+    leave(run(plan))

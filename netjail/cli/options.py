@@ -1,0 +1,208 @@
+"""
+The options of trace and audit as a table, and the reading of them.
+
+To add an option, add its row to ``OPTIONS`` and its field to :class:`Options`. The
+same table makes the help, in ``group``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from netjail.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: its spellings, what it takes, and what to say of it."""
+
+    flags: tuple[str, ...]
+    section: str
+    help: str
+    takes: str = ""
+    """What the value is called in help; "" if there is none."""
+    many: bool = False
+    choices: tuple[str, ...] = ()
+    numbers: tuple[int, int] | None = None
+    """The least and the greatest, for a number."""
+
+    @property
+    def field(self) -> str:
+        """The field of :class:`Options` that it sets."""
+        return self.flags[-1].removeprefix("--").replace("-", "_")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the words before the command say."""
+
+    command: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+    bind: tuple[str, ...] = ()
+    policy: tuple[str, ...] = ()
+    default: str = ""
+    errno: str = ""
+    no_config: bool = False
+    audit: bool = False
+    strict: bool = False
+    events: str = ""
+    append: bool = False
+    show_args: bool = False
+    fail_on: str = "never"
+    exit_code: int = 121
+    orphans: str = "wait"
+    keep_fd: tuple[int, ...] = ()
+    color: str = "auto"
+    quiet: bool = False
+    verbose: bool = False
+    help: bool = False
+
+
+_RULES, _RECORD, _RUN, _SPEAK = "Rules", "Records", "Running", "Output"
+
+OPTIONS = (
+    Option(("-a", "--allow"), _RULES, "Let calls to RULE through.", "RULE", many=True),
+    Option(("-d", "--deny"), _RULES, "Refuse calls to RULE; beats --allow.", "RULE", many=True),
+    Option(("-p", "--policy"), _RULES, "Read rules from FILE as well.", "FILE", many=True),
+    Option(
+        ("--default",),
+        _RULES,
+        "What happens where no rule matches; deny unless given.",
+        "allow|deny",
+        choices=("allow", "deny"),
+    ),
+    Option(("--bind",), _RULES, "Open listeners on RULE to other machines.", "RULE", many=True),
+    Option(("--errno",), _RULES, "What a denied call gets; ECONNREFUSED unless given.", "NAME"),
+    Option(("--no-config",), _RULES, "Do not look for netjail.toml or pyproject.toml."),
+    Option(("--audit",), _RULES, "Refuse nothing, record everything."),
+    Option(("--strict",), _RULES, "Refuse unix listeners that outsiders can reach."),
+    Option(("--events",), _RECORD, "Write each attempt to FILE, a line of JSON each.", "FILE"),
+    Option(("--append",), _RECORD, "Add to that file instead of replacing it."),
+    Option(("--show-args",), _RECORD, "Write programs' arguments too; they may hold secrets."),
+    Option(
+        ("--fail-on",),
+        _RUN,
+        "Fail if the command did not, but had a call denied, or made one at all.",
+        "denied|attempt|never",
+        choices=("denied", "attempt", "never"),
+    ),
+    Option(("--exit-code",), _RUN, "Fail with N instead of 121.", "N", numbers=(1, 255)),
+    Option(
+        ("--orphans",),
+        _RUN,
+        "Wait for processes that outlive the command, or kill them.",
+        "wait|kill",
+        choices=("wait", "kill"),
+    ),
+    Option(
+        ("--keep-fd",),
+        _RUN,
+        "Leave the inherited socket N open.",
+        "N",
+        many=True,
+        numbers=(0, 2**31 - 1),
+    ),
+    Option(
+        ("--color",),
+        _SPEAK,
+        "Colour the summary; NO_COLOR turns auto off.",
+        "auto|always|never",
+        choices=("auto", "always", "never"),
+    ),
+    Option(("-q", "--quiet"), _SPEAK, "Print nothing but the error that stops netjail."),
+    Option(("-v", "--verbose"), _SPEAK, "Print every destination and how often a rule decided."),
+    Option(("-h", "--help"), _SPEAK, "Show this page."),
+)
+
+_BY_FLAG = {flag: option for option in OPTIONS for flag in option.flags}
+
+_Value = bool | str | int | tuple[str | int, ...]
+
+
+def read(words: Sequence[str]) -> Options:
+    """
+    Read options up to the first word that is none; the rest is the command.
+
+    :raises UsageError: with a guess, for a word that looks like an option and is none.
+    """
+    values: dict[str, _Value] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "-":
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word.startswith("--"):
+            _long(word, rest, values)
+        else:
+            _short(word, rest, values)
+    return Options(command=tuple(rest), **values)  # type: ignore[arg-type]
+
+
+def _long(word: str, rest: list[str], values: dict[str, _Value]) -> None:
+    flag, equals, value = word.partition("=")
+    option = _find(flag)
+    if not option.takes and equals:
+        raise UsageError(f"{flag} takes no value", f"write {flag} alone")
+    if option.takes and not equals:
+        value = _next(flag, option, rest)
+    _set(flag, option, value, values)
+
+
+def _short(word: str, rest: list[str], values: dict[str, _Value]) -> None:
+    # -audit would be "-a udit", and let a host through that nobody meant.
+    flag = "-" + word.partition("=")[0]
+    if len(word) > 2 and flag in _BY_FLAG:
+        raise UsageError(f"no such option: {flag[1:]}", f"did you mean {flag}?")
+    letters = word[1:]
+    while letters:
+        flag, letters = f"-{letters[0]}", letters[1:]
+        option = _find(flag)
+        value = ""
+        if option.takes:
+            value = letters or _next(flag, option, rest)
+            letters = ""
+        _set(flag, option, value, values)
+
+
+def _find(flag: str) -> Option:
+    if option := _BY_FLAG.get(flag):
+        return option
+    from difflib import get_close_matches
+
+    close = get_close_matches(flag, _BY_FLAG, 1)
+    guess = f"did you mean {close[0]}?" if close else "--help shows them all"
+    raise UsageError(f"no such option: {flag}", guess)
+
+
+def _next(flag: str, option: Option, rest: list[str]) -> str:
+    if not rest or rest[0].startswith("-"):
+        hint = f"write {flag} {option.takes}"
+        if rest and rest[0] != "--":
+            hint += f", or {option.flags[-1]}={rest[0]} if that is meant"
+        raise UsageError(f"{flag} needs a value", hint)
+    return rest.pop(0)
+
+
+def _set(flag: str, option: Option, text: str, values: dict[str, _Value]) -> None:
+    if not option.takes:
+        values[option.field] = True
+        return
+    value = _number(flag, option.numbers, text) if option.numbers else text
+    if option.choices and text not in option.choices:
+        raise UsageError(f"{flag}: {text!r} is unknown", f"one of {', '.join(option.choices)}")
+    if not option.many:
+        values[option.field] = value
+        return
+    earlier = values.get(option.field, ())
+    assert isinstance(earlier, tuple)
+    values[option.field] = (*earlier, value)
+
+
+def _number(flag: str, limits: tuple[int, int], text: str) -> int:
+    least, greatest = limits
+    # isdecimal, and not int alone: that one takes "1_0" and " 1" as well.
+    if not (text.isascii() and text.isdecimal() and least <= int(text[:20]) <= greatest):
+        raise UsageError(f"{flag}: {text!r} is no number from {least} to {greatest}")
+    return int(text)

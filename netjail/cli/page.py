@@ -1,0 +1,53 @@
+"""The help of trace and audit, made of the table that their options are read by."""
+
+from __future__ import annotations
+
+import click
+
+from netjail.cli.jail import jail
+from netjail.cli.options import OPTIONS
+
+
+class Jail(click.Command):
+    """A command whose options ``options.read`` reads; this class shows their help."""
+
+    def __init__(self, name: str, help: str, examples: str) -> None:
+        super().__init__(name, help=help, epilog=examples, add_help_option=False)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Leave all of them to ``jail``."""
+        ctx.args = args
+        return args
+
+    def invoke(self, ctx: click.Context) -> None:
+        """Run the jail, or show the help."""
+        assert self.name
+        if jail(self.name, ctx.args):
+            click.echo(self.get_help(ctx))
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """What follows the name in the usage line."""
+        return ["[OPTIONS] [--] COMMAND..."]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, a section each."""
+        for section in dict.fromkeys(option.section for option in OPTIONS):
+            with formatter.section(section):
+                formatter.write_dl(
+                    [
+                        (f"{', '.join(option.flags)} {option.takes}".rstrip(), option.help)
+                        for option in OPTIONS
+                        if option.section == section and option.field != self.name
+                    ],
+                    col_max=36,
+                )
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples."""
+        examples(self.epilog, formatter)
+
+
+def examples(text: str | None, formatter: click.HelpFormatter) -> None:
+    """What a help page ends with; *text* as click takes it, ``\\b`` for fixed lines."""
+    with formatter.section("Examples"):
+        formatter.write_text(text or "")
