@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from jail import needs
 
 from netjail.errors import HostError
 from netjail.kernel.probe import Host, probe, require
@@ -183,9 +183,9 @@ def test_proc_of_another_namespace(proc):
     assert probe(proc).proc_error == f"{proc} shows another pid namespace"
 
 
-@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 @pytest.mark.parametrize("follow", [("-f",), ()], ids=["follows-forks", "does-not"])
 def test_under_strace(follow):
+    needs("strace")
     assert ask("strace", *follow, "-o", os.devnull).startswith("already traced by strace (pid ")
 
 
@@ -214,6 +214,8 @@ def test_under_a_seccomp_filter(program, number, error, cause):
     ],
 )
 def test_netjail_ends_with_125_before_the_command_runs(program, tmp_path, outer, cause):
+    if outer[0] == "strace":
+        needs("strace")
     outside = program(outer[0]) if outer[0] == "without_syscall" else outer[0]
     ran = tmp_path / "ran"
     command = (outside, *outer[1:], sys.executable, "-m", "netjail", "trace", "--", "touch", ran)
