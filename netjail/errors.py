@@ -8,6 +8,7 @@ dying or hostile tracee causes, which the layers above turn into a refusal.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -72,3 +73,13 @@ class KernelError(NetjailError):
 
 class TraceeGone(KernelError):
     """The thread died while we looked at it: ESRCH, see ptrace(2)."""
+
+
+def guess(word: str, allowed: Iterable[str]) -> str:
+    """The hint for a mistyped *word*: a guess if one is near, and what is allowed."""
+    import difflib
+
+    choices = sorted(allowed)
+    near = difflib.get_close_matches(word, choices, 1, 0.6)
+    listed = ", ".join(choices)
+    return f"did you mean {near[0]!r}? allowed: {listed}" if near else f"allowed: {listed}"

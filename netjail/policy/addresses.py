@@ -1,0 +1,75 @@
+"""
+Sets of IP addresses: networks in, one sorted list of spans out, asked by bisection.
+
+IPv4 and IPv6 lie on one line of integers, IPv4 above IPv6, so that a word, a
+network, an exception and "everything but" are the same kind of value.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+
+from netjail.endpoints import Address
+
+_IPV4_STARTS = 1 << 128
+_END = _IPV4_STARTS + (1 << 32)
+
+
+def _position(address: Address) -> int:
+    return int(address) + (_IPV4_STARTS if isinstance(address, IPv4Address) else 0)
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """A set of addresses: *edges* are where membership turns on, off, on, …"""
+
+    edges: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, networks: Iterable[str | IPv4Network | IPv6Network]) -> AddressSet:
+        """The addresses of all *networks*."""
+        spans = []
+        for text in networks:
+            network = ip_network(text) if isinstance(text, str) else text
+            first = _position(network.network_address)
+            spans.append((first, first + network.num_addresses))
+        return cls(_merge(spans))
+
+    def __contains__(self, address: Address) -> bool:
+        return bisect_right(self.edges, _position(address)) % 2 == 1
+
+    def __or__(self, other: AddressSet) -> AddressSet:
+        return AddressSet(_merge([*_spans(self.edges), *_spans(other.edges)]))
+
+    def __sub__(self, other: AddressSet) -> AddressSet:
+        outside = AddressSet(_invert(self.edges)) | other
+        return AddressSet(_invert(outside.edges))
+
+    def __bool__(self) -> bool:
+        return bool(self.edges)
+
+
+def _spans(edges: tuple[int, ...]) -> Iterable[tuple[int, int]]:
+    return zip(edges[::2], edges[1::2], strict=True)
+
+
+def _merge(spans: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+    merged: list[int] = []
+    for first, end in sorted(spans):
+        if merged and first <= merged[-1]:
+            merged[-1] = max(merged[-1], end)
+        else:
+            merged += (first, end)
+    return tuple(merged)
+
+
+def _invert(edges: tuple[int, ...]) -> tuple[int, ...]:
+    inverted = edges[1:] if edges[:1] == (0,) else (0, *edges)
+    return inverted[:-1] if inverted[-1:] == (_END,) else (*inverted, _END)
+
+
+NOTHING = AddressSet()
+EVERYTHING = AddressSet((0, _END))

@@ -1,0 +1,267 @@
+"""
+One policy's rules, compiled: an attempt in, a verdict out.
+
+The order is the cheap and certain first: fixed denials, live denials, fixed
+permissions, the default, whose socket it is, and names last, because only they
+make the caller wait.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from netjail.endpoints import Address, Inet, Unix, canonical
+from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
+from netjail.policy import wording
+from netjail.policy.facts import Facts
+from netjail.policy.paths import PathRule
+from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.targets import Target
+from netjail.policy.words import Live, addresses, inner
+
+_IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
+_LISTENING = frozenset({Protocol.TCP, Protocol.UDP})
+
+
+@dataclass(slots=True)
+class Query:
+    """One attempt over one protocol, and what the facts said about it so far."""
+
+    attempt: Attempt
+    protocol: Protocol
+    endpoint: Inet
+    facts: Facts
+    forms: tuple[Address, ...] = ()
+    pending: set[str] = field(default_factory=set)
+    asked_owner: Owner | None = None
+
+    def __post_init__(self) -> None:
+        self.forms = canonical(self.endpoint.address)
+
+    def owner(self) -> Owner:
+        if self.asked_owner is None:
+            self.asked_owner = self.facts.owner(self.attempt, self.protocol)
+        return self.asked_owner
+
+    def fix(self, forms: Iterable[Address]) -> str:
+        return wording.to_allow(self.protocol, forms, self.endpoint.port)
+
+    def hits(self, rule: AddressRule, form: Address) -> bool | None:
+        """Whether a live rule matches; None: that hangs on a name being looked up."""
+        hit = self._aims(rule.target, form)
+        for target in rule.exceptions:
+            if hit is False:
+                break
+            excepted = self._aims(target, form)
+            if excepted is not False:
+                hit = None if excepted is None else False
+        return hit
+
+    def _aims(self, target: Target, form: Address) -> bool | None:
+        if target.live is Live.SELF:
+            return self.owner() is Owner.JAIL
+        if target.live is Live.RESOLVER:
+            return form in self._forms_of(self.facts.resolvers())
+        if not target.name:
+            return form in target.addresses
+        found = self.facts.addresses(target.name)
+        if found is None:
+            self.pending.add(target.name)
+            return None
+        return form in self._forms_of(found)
+
+    @staticmethod
+    def _forms_of(found: Iterable[Address]) -> set[Address]:
+        return {form for address in found for form in canonical(address)}
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The rules of one policy."""
+
+    allow: tuple[AddressRule, ...]
+    deny: tuple[AddressRule, ...]
+    allow_paths: tuple[PathRule, ...]
+    deny_paths: tuple[PathRule, ...]
+    default: Decision
+    error: int
+    """The errno of a denied call."""
+
+    @classmethod
+    def of(
+        cls, allow: Iterable[Rule], deny: Iterable[Rule], default: Decision, error: int
+    ) -> Engine:
+        """Compile rules."""
+        allows, denies = list(allow), list(deny)
+        return cls(
+            tuple(rule for rule in allows if isinstance(rule, AddressRule)),
+            tuple(rule for rule in denies if isinstance(rule, AddressRule)),
+            tuple(rule for rule in allows if isinstance(rule, PathRule)),
+            tuple(rule for rule in denies if isinstance(rule, PathRule)),
+            default,
+            error,
+        )
+
+    def decide_inet(self, query: Query) -> Verdict | Pending:
+        """Judge an IP destination over one protocol."""
+        if query.protocol not in _IP:
+            why = f"{query.protocol.value} sockets cannot be allowed in this version"
+            return wording.fixed(Reason.STRUCTURE, why, errno.EPERM)
+        applying = self._applying(self.deny, query)
+        verdict = self._denied(query, applying)
+        if verdict is not None:
+            return verdict
+        # A verdict stays true until the end only if no live denial could have come first.
+        lasting = all(rule.fixed for rule in applying)
+        allows = self._applying(self.allow, query)
+        rule = _covering(query, allows)
+        if rule is not None:
+            return wording.allowed(rule, cacheable=lasting)
+        if self.default is Decision.ALLOW:
+            why = "allowed by default"
+            return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, cacheable=lasting)
+        if query.owner() is Owner.JAIL:
+            return wording.own(query.endpoint)
+        return self._by_live_rules(query, allows, lasting)
+
+    @staticmethod
+    def _applying(rules: tuple[AddressRule, ...], query: Query) -> list[AddressRule]:
+        port = query.endpoint.port
+        return [rule for rule in rules if rule.applies(query.protocol, port)]
+
+    # A denial of any form denies: what it says of 10.0.0.0/8 holds for the NAT64 or
+    # tunnelled spelling as well.
+    def _denied(self, query: Query, rules: list[AddressRule]) -> Verdict | Pending | None:
+        for rule in rules:
+            if rule.fixed:
+                for form in filter(rule.matches, query.forms):
+                    return wording.refused(rule, wording.host(form), self.error, True)
+        for rule in rules:
+            if not rule.fixed:
+                for form in query.forms:
+                    if query.hits(rule, form):
+                        spared, name = wording.host(form), rule.target.name
+                        return wording.refused(rule, spared, self.error, False, name)
+        return Pending(frozenset(query.pending)) if query.pending else None
+
+    def _by_live_rules(
+        self, query: Query, allows: list[AddressRule], lasting: bool
+    ) -> Verdict | Pending:
+        fixed = [rule for rule in allows if rule.fixed]
+        live = [rule for rule in allows if not rule.fixed]
+        open_forms = [f for f in query.forms if not any(rule.matches(f) for rule in fixed)]
+        rebound: Verdict | None = None
+        for rule in live:
+            if not all(query.hits(rule, form) for form in open_forms):
+                continue
+            inside = self._inside(query, rule, open_forms)
+            if inside is None:
+                return wording.allowed(rule, rule.target.name)
+            fix = query.fix([inside])
+            rebound = rebound or wording.rebinding(rule, inside, fix, self.error)
+        if query.pending:
+            return Pending(frozenset(query.pending))
+        return rebound or self._unmatched(query, open_forms, lasting and not live)
+
+    # A name from outside may not lead into this machine's own networks ("DNS rebinding"),
+    # unless the name is a local one; that another rule allows the address has been seen to.
+    @staticmethod
+    def _inside(query: Query, rule: AddressRule, forms: list[Address]) -> Address | None:
+        if not rule.target.name:
+            return None
+        inside = next((form for form in forms if form in inner()), None)
+        return None if inside is None or query.facts.trusted(rule.target.name) else inside
+
+    def _unmatched(self, query: Query, open_forms: list[Address], lasting: bool) -> Verdict:
+        owner, endpoint, fix = query.owner(), query.endpoint, query.fix(open_forms)
+        if owner is Owner.NOBODY and query.protocol in _LISTENING:
+            return wording.nobody(endpoint, errno.ECONNREFUSED)
+        if owner is Owner.OUTSIDE:
+            return wording.foreign(endpoint, fix, self.error)
+        local = any(form in addresses("loopback") for form in query.forms)
+        if owner is Owner.UNKNOWN and local:
+            return wording.foreign(endpoint, fix, self.error, known=False)
+        lasting = lasting and owner is Owner.REMOTE and not local
+        return wording.by_default(query.protocol, endpoint, fix, self.error, lasting)
+
+    def decide_unix(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Verdict:
+        """Judge a unix destination; nothing of it is cacheable: paths change hands."""
+        reached = _reached(attempt, endpoint, facts) if self._asks_for_paths else endpoint
+        for rule in self.deny_paths:
+            if rule.matches(endpoint) or (reached and rule.matches(reached)):
+                return wording.refused(rule, wording.path(reached or endpoint), self.error, False)
+        owner = facts.owner(attempt, Protocol.UNIX) if self._asks_for_owner else None
+        for self_rule in self.deny:
+            if self_rule.covers_unix and owner is Owner.JAIL:
+                return wording.refused(self_rule, "", self.error, False)
+        for rule in self.allow_paths:
+            if reached and rule.matches(reached):
+                return wording.allowed(rule)
+        if self.default is Decision.ALLOW:
+            return Verdict(Decision.ALLOW, Reason.DEFAULT, why="allowed by default")
+        return self._unmatched_unix(attempt, endpoint, facts, owner)
+
+    @property
+    def _asks_for_paths(self) -> bool:
+        return bool(self.allow_paths or self.deny_paths)
+
+    @property
+    def _asks_for_owner(self) -> bool:
+        return any(rule.covers_unix for rule in self.deny)
+
+    def _unmatched_unix(
+        self, attempt: Attempt, endpoint: Unix, facts: Facts, owner: Owner | None
+    ) -> Verdict:
+        owner = owner or facts.owner(attempt, Protocol.UNIX)
+        if owner is Owner.JAIL:
+            return wording.own(endpoint)
+        if owner is Owner.NOBODY:
+            missing = 0 if endpoint.abstract else facts.missing(attempt)
+            return wording.nobody(endpoint, missing or errno.ECONNREFUSED)
+        reached = _reached(attempt, endpoint, facts) or endpoint
+        fix = wording.to_allow_unix(reached)
+        if _is_name_service(endpoint) or _is_name_service(reached):
+            return wording.name_service(endpoint, fix, self.error)
+        return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
+
+
+def _covering(query: Query, rules: list[AddressRule]) -> AddressRule | None:
+    """
+    The fixed rule that allows the first form, if every form is allowed by some rule.
+
+    An address that embeds another leads to that one: ``public`` must not open
+    10.0.0.1 because 64:ff9b::10.0.0.1 looks public. This is the one place where
+    forms are weighed against permissions.
+    """
+    deciding: list[AddressRule] = []
+    for form in query.forms:
+        found = next((rule for rule in rules if rule.fixed and rule.matches(form)), None)
+        if found is None:
+            return None
+        deciding.append(found)
+    return deciding[0]
+
+
+# What a call on a path would reach: a link in the jail must not borrow a rule's name.
+def _reached(attempt: Attempt, endpoint: Unix, facts: Facts) -> Unix | None:
+    if endpoint.abstract:
+        return endpoint
+    resolved = facts.resolved(attempt)
+    return Unix(resolved) if resolved else None
+
+
+# Tried by every C library and logger, wanted by none of their callers.
+_NAME_SERVICES = (
+    b"/run/nscd/socket",
+    b"/var/run/nscd/socket",
+    b"/run/systemd/userdb/io.systemd.",
+    b"/run/systemd/resolve/io.systemd.",
+    b"/run/systemd/journal/",
+    b"/dev/log",
+)
+
+
+def _is_name_service(endpoint: Unix) -> bool:
+    return not endpoint.abstract and endpoint.path.startswith(_NAME_SERVICES)

@@ -1,0 +1,154 @@
+"""
+Verdicts with their words: why, and what to add to let it through.
+
+Every denial says who decided and which option changes it, quoted for a shell.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shlex
+from collections.abc import Iterable
+
+from netjail.endpoints import Address, Inet, Unix
+from netjail.model import Decision, Protocol, Reason, Verdict
+from netjail.policy.addresses import AddressSet
+from netjail.policy.paths import PathRule, escape
+from netjail.policy.rules import AddressRule, Rule
+
+
+def fixed(reason: Reason, why: str, error: int = 0) -> Verdict:
+    """The verdict on what no rule is asked about: an allow without *error*."""
+    decision = Decision.DENY if error else Decision.ALLOW
+    return Verdict(decision, reason, why=why, error=error, cacheable=True)
+
+
+def allowed(rule: Rule, name: str = "", cacheable: bool = False) -> Verdict:
+    """A rule lets it through."""
+    why = f"allowed by {rule.text}"
+    if isinstance(rule, AddressRule) and rule.implied:
+        why = f"{rule.text} names a host, which has to be looked up"
+    return Verdict(
+        Decision.ALLOW, Reason.RULE, rule.text, rule.layer, why, cacheable=cacheable, name=name
+    )
+
+
+def refused(rule: Rule, spared: str, error: int, cacheable: bool, name: str = "") -> Verdict:
+    """A deny rule matches; *spared* is the exception that would let this one through."""
+    return Verdict(
+        Decision.DENY,
+        Reason.RULE,
+        rule.text,
+        rule.layer,
+        f"denied by {rule.text} ({rule.layer})",
+        _excepted(rule, spared),
+        error,
+        cacheable,
+        name,
+    )
+
+
+def _excepted(rule: Rule, spared: str) -> str:
+    option = rule.layer if rule.layer.startswith("-") else f"{rule.layer}: deny"
+    if isinstance(rule, PathRule):
+        exact = rule.text.removeprefix("unix:") == spared
+    else:
+        exact = not rule.target.fixed or rule.target.addresses == _only(spared)
+    if exact:
+        return f"remove {option} {shlex.quote(rule.text)}"
+    return f"{option} {shlex.quote(f'{rule.text} !{spared}')}"
+
+
+def _only(spared: str) -> AddressSet | None:
+    try:
+        return AddressSet.of([spared.strip("[]")])
+    except ValueError:
+        return None
+
+
+def host(address: Address) -> str:
+    """An address as a rule writes it."""
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def to_allow(protocol: Protocol, addresses: Iterable[Address], port: int) -> str:
+    """The options that let *addresses* through."""
+    if protocol is Protocol.ICMP:
+        rules = [f"icmp://{host(address)}" for address in addresses]
+    else:
+        ending = f":{port}" if port else ""
+        rules = [host(address) + ending for address in addresses]
+    return " ".join(f"--allow {shlex.quote(rule)}" for rule in rules)
+
+
+def path(endpoint: Unix) -> str:
+    """A unix endpoint as a rule writes it, without the scheme."""
+    return ("@" if endpoint.abstract else "") + escape(os.fsdecode(endpoint.path))
+
+
+def by_default(
+    protocol: Protocol, endpoint: Inet, fix: str, error: int, cacheable: bool
+) -> Verdict:
+    """No rule speaks of it."""
+    where = endpoint.address if protocol is Protocol.ICMP else endpoint
+    why = f"no rule allows {protocol.value} to {where}"
+    return Verdict(
+        Decision.DENY, Reason.DEFAULT, why=why, fix=fix, error=error, cacheable=cacheable
+    )
+
+
+def foreign(endpoint: Inet | Unix, fix: str, error: int, known: bool = True) -> Verdict:
+    """Somebody else's listener on this machine; not *known*: it cannot be told whose."""
+    whose = "belongs to a program outside this jail" if known else "is not known to be this jail's"
+    why = f"{str(endpoint).removeprefix('unix:')} {whose}"
+    return Verdict(Decision.DENY, Reason.FOREIGN, why=why, fix=fix, error=error)
+
+
+def name_service(endpoint: Unix, fix: str, error: int) -> Verdict:
+    """A name service or log outside, which every C library tries."""
+    why = f"{str(endpoint).removeprefix('unix:')} is a service of this machine, outside this jail"
+    return Verdict(Decision.DENY, Reason.NAME_SERVICE, why=why, fix=fix, error=error)
+
+
+def nobody(endpoint: Inet | Unix, error: int) -> Verdict:
+    """Nobody is there; answered as the kernel would."""
+    shown = str(endpoint).removeprefix("unix:")
+    why = f"{shown} does not exist" if error == errno.ENOENT else f"nobody listens on {shown}"
+    return Verdict(Decision.DENY, Reason.NO_LISTENER, why=why, error=error)
+
+
+def own(endpoint: Inet | Unix) -> Verdict:
+    """The jail's own listener."""
+    why = f"{str(endpoint).removeprefix('unix:')} is this jail's own"
+    return Verdict(Decision.ALLOW, Reason.SELF, "self", why=why)
+
+
+def rebinding(rule: AddressRule, address: Address, fix: str, error: int) -> Verdict:
+    """A name from outside that gave an address inside."""
+    name = rule.target.name
+    why = f"{name} resolves to {address}, which is not a public address"
+    return Verdict(
+        Decision.DENY, Reason.REBINDING, rule.text, rule.layer, why, fix, error, name=name
+    )
+
+
+def ambiguous(allow: Verdict, deny: Verdict, protocols: tuple[str, str], fix: str) -> Verdict:
+    """Allowed for one protocol that the descriptor could be, not for another."""
+    why = f"allowed for {protocols[0]}, not for {protocols[1]}, and the socket could be either"
+    ruled = deny.reason is Reason.RULE
+    return Verdict(
+        Decision.DENY,
+        Reason.AMBIGUOUS,
+        deny.rule if ruled else allow.rule,
+        deny.layer if ruled else allow.layer,
+        why,
+        deny.fix if ruled else fix,
+        deny.error,
+        allow.cacheable and deny.cacheable,
+    )
+
+
+def to_allow_unix(endpoint: Unix) -> str:
+    """The option that lets a unix destination through."""
+    return f"--allow {shlex.quote('unix:' + path(endpoint))}"
