@@ -1,0 +1,99 @@
+"""The words of the table of trapped syscalls: a row, its clauses, their conditions."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from netjail.stops import Arch
+
+LOW = 0xFFFFFFFF  # an int argument: the kernel ignores the register's upper half
+ALL = 0xFFFFFFFFFFFFFFFF
+
+
+class Shape(enum.IntEnum):
+    """How a trapped call is read and answered; shared with the C core by value."""
+
+    CONNECT = 1
+    SENDTO = 2
+    SENDMSG = 3
+    SENDMMSG = 4
+    LISTEN = 5
+    BIND = 6
+    SOCKET = 7
+    MAP = 8  # mmap and shmat near the vault: refused or moved away
+    SHUT = 9  # refused with the row's error whatever the rules say, noted once
+    CLONE = 10  # CLONE_UNTRACED is cleared; a shared descriptor table is remembered
+    DUMPABLE = 11  # answered, not done: who is not dumpable cannot be read
+    PRLIMIT = 12  # let through for processes of the jail
+    FILTER = 13  # the vault is set up first: the new filter may forbid that
+
+
+class Compare(enum.Enum):
+    """What a condition asks of an argument, after its mask."""
+
+    IN = enum.auto()  # equals one of the values
+    ANY = enum.auto()  # is not 0
+    BELOW = enum.auto()  # unsigned, is less than the one value
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A test on one argument, by the width that the kernel reads it in."""
+
+    arg: int
+    compare: Compare
+    mask: int = LOW
+    values: tuple[int, ...] = ()
+
+
+class Kind(enum.Enum):
+    """What seccomp does, see seccomp(2)."""
+
+    ALLOW = enum.auto()
+    TRACE = enum.auto()  # a stop, with the row's index
+    ERRNO = enum.auto()  # answered without a stop
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What the filter answers."""
+
+    kind: Kind
+    error: int = 0
+
+
+ALLOW = Action(Kind.ALLOW)
+TRACE = Action(Kind.TRACE)
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """If all conditions hold, the action; the first clause that holds decides."""
+
+    conditions: tuple[Condition, ...]
+    action: Action = TRACE
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One trapped syscall, or one use of it."""
+
+    name: str
+    number: int
+    """-1: every number of *arch*."""
+    shape: Shape
+    clauses: tuple[Clause, ...] = ()
+    otherwise: Action = ALLOW
+    descriptor_arg: int = -1
+    """Which argument it is; -1: there is none. So for the next three."""
+    name_arg: int = -1
+    length_arg: int = -1
+    flags_arg: int = -1
+    error: int = 0
+    """What a shut call is answered."""
+    hint: str = ""
+    """For the summary: who wants this call, and how to do without."""
+    weak: bool = False
+    """Only in the filter for a host whose Landlock cannot hold it."""
+    arch: Arch = Arch.X86_64
