@@ -12,16 +12,15 @@ import contextlib
 import errno
 import fcntl
 import os
-import select
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from netjail.errors import JournalError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from netjail.records import Record
 
 _CHUNK = 1 << 20
@@ -124,7 +123,11 @@ class Journal:
                 rest = rest[os.write(self._fd, rest) :]
             except BlockingIOError:
                 # Somebody else's pipe, set to O_NONBLOCK by them: it is not ours to change.
-                select.select([], [self._fd], [])
+                from select import POLLOUT, poll
+
+                waiting = poll()
+                waiting.register(self._fd, POLLOUT)
+                waiting.poll()
 
     def _cut(self) -> None:
         """Take half a line away again: what is there stays readable."""
@@ -193,8 +196,7 @@ def _failure(what: str, path: str, error: OSError) -> JournalError:
     return JournalError(f"{what} the journal {path}: {error.strerror}", hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Torn:
+class Torn(NamedTuple):
     """A line that a run which was cut off did not finish."""
 
     line: int

@@ -10,7 +10,7 @@ import enum
 from collections import Counter
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from netjail.endpoints import Endpoint, Inet
 from netjail.model import Attempt, Decision, Operation, Protocol, Reason, Verdict
@@ -37,7 +37,7 @@ class Scope(enum.Enum):
     REFUSED = "refused"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Group:
     """Attempts at one destination that came out the same way."""
 
@@ -64,8 +64,7 @@ class Group:
             self.others += count
 
 
-@dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(NamedTuple):
     """A socket that accepts, or would have."""
 
     endpoint: Endpoint
@@ -76,7 +75,7 @@ class Listener:
     """What opens it: ``--bind :8080``."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)
 class Report:
     """
     What happened in one run.

@@ -15,7 +15,21 @@ _JAILS = ("trace", "audit")
 
 def main(args: list[str] | None = None) -> None:
     """Run netjail with *args*, as found on its command line; does not return."""
-    args = sys.argv[1:] if args is None else args
+    try:
+        _main(sys.argv[1:] if args is None else args)
+    except KeyboardInterrupt:
+        _interrupted()
+    except Exception:
+        import traceback
+
+        from netjail.cli.jail import FAILED
+        from netjail.cli.terminal import write
+
+        write(traceback.format_exc())
+        sys.exit(FAILED)
+
+
+def _main(args: list[str]) -> None:
     if args and args[0] in _JAILS:
         from netjail.cli.jail import jail
 
@@ -24,3 +38,12 @@ def main(args: list[str] | None = None) -> None:
     from netjail.cli.group import group
 
     group.main(args, prog_name="netjail")
+
+
+def _interrupted() -> None:
+    import os
+    import signal
+
+    # By the signal and not by a status: a shell's loop shall end with us.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)

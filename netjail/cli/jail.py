@@ -10,6 +10,8 @@ from netjail.cli.options import Options, read
 from netjail.errors import NetjailError, UsageError
 
 if TYPE_CHECKING:
+    from netjail.policy import Rules
+    from netjail.report import Report
     from netjail.supervisor import Plan
 
 FAILED = 125
@@ -39,7 +41,7 @@ def jail(name: str, words: Sequence[str]) -> bool:
 def _check(name: str, options: Options) -> None:
     if not options.command:
         raise UsageError("no command given", f"netjail {name} [OPTIONS] -- COMMAND...")
-    if options.append and not options.events:
+    if options.append and options.events is None:
         raise UsageError("--append needs a file", "name it with --events")
     for fd in options.keep_fd:
         _check_open(fd)
@@ -55,34 +57,38 @@ def _check_open(fd: int) -> None:
         raise UsageError(f"--keep-fd: descriptor {fd} is not open", hint) from error
 
 
-def _plan(options: Options, audit: bool) -> Plan:
+def _rules(options: Options, audit: bool) -> Rules:
     from pathlib import Path
 
+    from netjail.model import Decision
+    from netjail.policy import Rules
+
+    return Rules(
+        allow=options.allow,
+        deny=options.deny,
+        files=tuple(Path(file) for file in options.policy),
+        default=Decision(options.default) if options.default else None,
+        errno=options.errno,
+        bind=options.bind,
+        search=not options.no_config,
+        audit=audit,
+    )
+
+
+def _plan(options: Options, audit: bool) -> Plan:
     from netjail.cli.terminal import summarise, write
     from netjail.formats import visible
     from netjail.journal import Journal
-    from netjail.model import Decision
-    from netjail.policy import Policy, Rules
-    from netjail.report import Report
+    from netjail.policy import Policy
     from netjail.supervisor import Plan
 
-    # The rules first: a mistake in one must not cost an old journal.
-    policy = Policy.load(
-        Rules(
-            allow=options.allow,
-            deny=options.deny,
-            files=tuple(Path(file) for file in options.policy),
-            default=Decision(options.default) if options.default else None,
-            errno=options.errno or None,
-            bind=options.bind,
-            search=not options.no_config,
-            audit=audit,
-        )
-    )
+    rules = _rules(options, audit)
+    policy = Policy.load(rules)
 
     def finish(report: Report) -> None:
         for warning in policy.warnings:
             report.warn(warning)
+        report.policies = tuple(str(file) for file in policy.files if file not in rules.files)
         if not options.quiet:
             summarise(report, options.color, options.verbose)
 
@@ -93,7 +99,8 @@ def _plan(options: Options, audit: bool) -> Plan:
     return Plan(
         command=options.command,
         policy=policy,
-        journal=Journal(options.events or None, options.append),
+        # Opened when the rules are known to be right: a slip must not cost an old journal.
+        journal=Journal(options.events, options.append),
         audit=audit,
         orphans=options.orphans,
         keep_fds=options.keep_fd,
