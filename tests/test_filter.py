@@ -9,6 +9,7 @@ import struct
 from dataclasses import replace
 from errno import EBUSY, ENODEV, ENOSYS, EPERM
 
+import bpf
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -27,7 +28,6 @@ from netjail.syscalls import (
     Shape,
 )
 from netjail.syscalls.rows import Action, Clause
-from tests import bpf
 
 KEY = 0xFEDCBA9876543210
 STRONG = program(ROWS, KEY)
