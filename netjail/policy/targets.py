@@ -41,7 +41,7 @@ class Source:
         """The error to raise; *word* is what the column points at."""
         place = self.place
         if place.line:
-            offset = max(self.text.find(word), 0)
+            offset = max(self.text.rfind(word), 0) if word else 0
             place = Place(place.source, place.line, place.column + offset)
         return RuleError(message, hint, place)
 
