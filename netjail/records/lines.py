@@ -1,0 +1,164 @@
+"""
+What the journal holds, as types: one struct a kind of line; and JSON of it and back.
+
+Each line is an object with ``"schema":"netjail/event/1"`` and a ``type``. To add a
+field, add it here with a default, so that older journals still read; to add a kind
+of line, add its struct and put it into ``Record``; its maker goes to ``make``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+SCHEMA = "netjail/event/1"
+
+
+class Dest(msgspec.Struct, frozen=True):
+    """Where to; the fields that do not apply are empty."""
+
+    ip: str = ""
+    port: int | None = None
+    name: str = ""
+    """The host name whose rule decided, if one did."""
+    unix: str = ""
+    """A path, or ``@`` and an abstract name; a path that begins with ``@`` gets ``./``."""
+    other: str = ""
+    """Any other family, in words."""
+
+
+class Proc(msgspec.Struct, frozen=True):
+    """Who asked."""
+
+    id: int
+    pid: int
+    tid: int
+    exe: str
+    argv: tuple[str, ...]
+    chain: tuple[str, ...]
+    """Names, the asking program first, then who started it, and so on."""
+    cwd: str
+    uid: int
+
+
+class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
+    schema: str = SCHEMA
+    ts: str
+
+
+class StartRecord(_Line, frozen=True, kw_only=True, tag="start"):
+    """The first line of a run."""
+
+    command: tuple[str, ...]
+    mode: str
+    policy: dict[str, object]
+    versions: dict[str, str]
+    host: dict[str, str]
+    assurance: str
+    warnings: tuple[str, ...] = ()
+
+
+class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):
+    """One network call, written before the program learns its result."""
+
+    id: int
+    verdict: str
+    mode: str
+    """``enforce``, or ``audit``: the verdict is not carried out."""
+    syscall: str
+    operation: str
+    proto: str
+    """Several, joined by ``+``, where the descriptor could be any of them."""
+    dest: Dest
+    errno: str
+    """What a denied call gets, as ``ECONNREFUSED``."""
+    rule: str
+    layer: str
+    reason: str
+    why: str
+    fix: str
+    proc: Proc
+    result: str
+    """``refused``; empty while the call runs: a ``result`` line follows."""
+    assurance: str
+    count: int = 1
+    """How many calls this line stands for. Lines with the same *id* add up: see ``repeat``."""
+
+
+class ResultRecord(_Line, frozen=True, kw_only=True, tag="result"):
+    """What the kernel answered to an attempt that was let through."""
+
+    id: int
+    result: str
+    """``ok``, an errno as ``EINPROGRESS``, or ``gone``: the caller died in the call."""
+
+
+class ProcessRecord(_Line, frozen=True, kw_only=True, tag="process"):
+    """A process after a fork or an exec; *id* never recurs, pids do."""
+
+    id: int
+    parent: int
+    pid: int
+    exe: str
+    argv: tuple[str, ...]
+    cwd: str
+    uid: int
+
+
+class ListenRecord(_Line, frozen=True, kw_only=True, tag="listen"):
+    """A listener that the jail opened, and who can reach it."""
+
+    proto: str
+    dest: Dest
+    scope: str
+    """See ``report.Scope``."""
+    rule: str
+    fix: str
+    proc: Proc
+
+
+class EndRecord(_Line, frozen=True, kw_only=True, tag="end"):
+    """The last line: without it the run did not end well."""
+
+    code: int
+    signal: int
+    attempts: int
+    allowed: int
+    denied: int
+    rules: dict[str, int]
+    """How often each rule decided."""
+    warnings: tuple[str, ...]
+    bytes: int
+    """Length of this run's lines before this one."""
+
+
+Record = StartRecord | AttemptRecord | ResultRecord | ProcessRecord | ListenRecord | EndRecord
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
+
+
+def encode(record: Record) -> bytes:
+    """One line of JSON with its newline; no byte of it can drive a terminal."""
+    line = _encoder.encode(record)
+    if line.isascii() and b"\x7f" not in line:
+        return line + b"\n"
+    # JSON escapes the controls below 0x20 itself, but DEL, C1 and what turns the
+    # direction of writing around would reach the terminal of whoever reads the file.
+    return "".join(c if c.isprintable() else _escape(c) for c in line.decode()).encode() + b"\n"
+
+
+def _escape(character: str) -> str:
+    units = character.encode("utf-16-be")
+    return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def decode(line: bytes) -> Record:
+    """
+    Read a line back.
+
+    :raises ValueError: if it is no event of this schema; the text says what is wrong.
+    """
+    record = _decoder.decode(line)
+    if record.schema != SCHEMA:
+        raise ValueError(f"schema {record.schema!r} is not {SCHEMA!r}")
+    return record

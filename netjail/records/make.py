@@ -1,0 +1,225 @@
+"""
+What happened in, records out.
+
+Times are RFC 3339 in UTC, with microseconds: they sort as text. Text of a tracee
+that is not UTF-8 has ``\\xNN`` for the odd bytes: strict JSON has no place for them.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from netjail import __version__
+from netjail.actions import choose
+from netjail.endpoints import Endpoint, Inet, Unix
+from netjail.model import Attempt, Process, Protocol, Verdict
+from netjail.records.lines import (
+    AttemptRecord,
+    Dest,
+    EndRecord,
+    ListenRecord,
+    Proc,
+    ProcessRecord,
+    ResultRecord,
+    StartRecord,
+)
+
+# A program chooses its own arguments: without a limit a line could hold megabytes.
+_ARGUMENTS = 64
+_LENGTH = 4096
+_HIDDEN = "…"
+
+
+def now() -> str:
+    """The time of day, as records carry it."""
+    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{stamp}.{rest // 1000:06d}Z"
+
+
+def plain(raw: str | bytes) -> str:
+    """Text of a tracee as strict JSON can hold it: odd bytes become ``\\xNN``."""
+    text = raw if isinstance(raw, str) else raw.decode("utf-8", "surrogateescape")
+    if not text.isascii():
+        text = "".join(_odd(c) if "\ud800" <= c <= "\udfff" else c for c in text)
+    return text if len(text) <= _LENGTH else text[:_LENGTH] + _HIDDEN
+
+
+def _odd(surrogate: str) -> str:
+    byte = ord(surrogate) - 0xDC00  # where surrogateescape puts 0x80 to 0xff, PEP 383
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else f"\\u{ord(surrogate):04x}"
+
+
+def arguments(argv: Sequence[str], show: bool) -> tuple[str, ...]:
+    """*argv* with everything after the program's name hidden unless *show*: it may be secret."""
+    kept = [
+        plain(word) if show or at == 0 else _HIDDEN for at, word in enumerate(argv[:_ARGUMENTS])
+    ]
+    return (*kept, _HIDDEN) if len(argv) > _ARGUMENTS else tuple(kept)
+
+
+def dest(endpoint: Endpoint, name: str = "") -> Dest:
+    """Where *endpoint* is."""
+    match endpoint:
+        case Inet(address, port):
+            return Dest(ip=str(address), port=port, name=name)
+        case Unix(path, abstract):
+            return Dest(unix=_unix(path, abstract))
+    return Dest(other=plain(str(endpoint)))
+
+
+def _unix(path: bytes, abstract: bool) -> str:
+    if abstract:
+        return plain(b"@" + path)
+    return plain(b"./" + path if path.startswith(b"@") else path)
+
+
+def proto(protocols: frozenset[Protocol]) -> str:
+    """One word for what could carry the bytes."""
+    return "+".join(sorted(protocol.value for protocol in protocols))
+
+
+def proc(process: Process, tid: int, chain: Sequence[str], show: bool) -> Proc:
+    """Who asked; *chain* are names, the asking program's first."""
+    return Proc(
+        id=process.id,
+        pid=process.pid,
+        tid=tid,
+        exe=plain(process.exe),
+        argv=arguments(process.argv, show),
+        chain=tuple(plain(name) for name in chain),
+        cwd=plain(process.cwd),
+        uid=process.uid,
+    )
+
+
+def start_record(
+    command: Sequence[str],
+    *,
+    audit: bool,
+    policy: Mapping[str, object],
+    host: Mapping[str, str],
+    assurance: str,
+    show: bool,
+    warnings: Sequence[str] = (),
+) -> StartRecord:
+    """How a run began."""
+    return StartRecord(
+        ts=now(),
+        command=arguments(command, show),
+        mode=_mode(audit),
+        policy=dict(policy),
+        versions={"netjail": __version__, "python": ".".join(map(str, sys.version_info[:3]))},
+        host=dict(host),
+        assurance=assurance,
+        warnings=tuple(plain(warning) for warning in warnings),
+    )
+
+
+def attempt_record(
+    attempt: Attempt,
+    verdict: Verdict,
+    who: Proc,
+    *,
+    id: int,
+    audit: bool,
+    assurance: str,
+) -> AttemptRecord:
+    """What was judged, and how; see ``proc`` for *who*."""
+    return AttemptRecord(
+        ts=now(),
+        id=id,
+        verdict=verdict.decision.value,
+        mode=_mode(audit),
+        syscall=attempt.syscall,
+        operation=attempt.operation.value,
+        proto=proto(attempt.protocols),
+        dest=dest(attempt.endpoint, verdict.name),
+        errno=error_name(verdict.error) if verdict.error else "",
+        rule=plain(verdict.rule),
+        layer=plain(verdict.layer),
+        reason=verdict.reason.value,
+        why=plain(verdict.why),
+        fix=plain(verdict.fix),
+        proc=who,
+        result="" if choose(verdict, audit).runs else "refused",
+        assurance=assurance,
+    )
+
+
+def repeat(record: AttemptRecord, count: int) -> AttemptRecord:
+    """*count* more calls like *record*, which is in the journal already."""
+    return msgspec.structs.replace(record, ts=now(), count=count)
+
+
+def result_record(id: int, error: int | None) -> ResultRecord:
+    """The kernel's answer to attempt *id*: an errno, 0, or None if the caller died first."""
+    answer = "gone" if error is None else error_name(error) if error else "ok"
+    return ResultRecord(ts=now(), id=id, result=answer)
+
+
+def process_record(process: Process, show: bool) -> ProcessRecord:
+    """A process as it is after a fork or an exec."""
+    return ProcessRecord(
+        ts=now(),
+        id=process.id,
+        parent=process.parent,
+        pid=process.pid,
+        exe=plain(process.exe),
+        argv=arguments(process.argv, show),
+        cwd=plain(process.cwd),
+        uid=process.uid,
+    )
+
+
+def listen_record(
+    endpoint: Endpoint, protocol: Protocol, who: Proc, *, scope: str, rule: str = "", fix: str = ""
+) -> ListenRecord:
+    """A listener; *scope* is the value of a ``report.Scope``."""
+    return ListenRecord(
+        ts=now(),
+        proto=protocol.value,
+        dest=dest(endpoint),
+        scope=scope,
+        rule=plain(rule),
+        fix=plain(fix),
+        proc=who,
+    )
+
+
+def end_record(
+    code: int,
+    signal: int,
+    *,
+    counts: tuple[int, int, int],
+    rules: Mapping[str, int],
+    warnings: Iterable[str],
+    size: int,
+) -> EndRecord:
+    """How a run ended; *counts* are attempted, allowed, denied, and *size* the journal's."""
+    attempts, allowed, denied = counts
+    return EndRecord(
+        ts=now(),
+        code=code,
+        signal=signal,
+        attempts=attempts,
+        allowed=allowed,
+        denied=denied,
+        rules={plain(rule): count for rule, count in rules.items()},
+        warnings=tuple(plain(warning) for warning in warnings),
+        bytes=size,
+    )
+
+
+def error_name(error: int) -> str:
+    """``ECONNREFUSED`` for 111; the number itself where Linux has no name for it."""
+    return errno.errorcode.get(error, str(error))
+
+
+def _mode(audit: bool) -> str:
+    return "audit" if audit else "enforce"
