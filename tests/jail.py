@@ -4,12 +4,13 @@ The jail as the end-to-end tests run it: as a user, on a command, with its journ
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -164,29 +165,42 @@ class Runner:
         netjail = [self.python, "-m", "netjail", "trace", "--no-config"]
         return [*self.user.prefix, *netjail, *journal, *options, "--"]
 
-    def popen(self, words: Sequence[str], **keywords: Any) -> subprocess.Popen[str]:
-        """Start *words* as they are; the caller waits."""
-        keywords.setdefault("stdin", subprocess.DEVNULL)
-        keywords.setdefault("stdout", subprocess.PIPE)
-        keywords.setdefault("stderr", subprocess.PIPE)
+    @contextlib.contextmanager
+    def started(self, words: Sequence[str], **keywords: Any) -> Iterator[subprocess.Popen[str]]:
+        """
+        Start *words* as they are, in a session of their own.
+
+        Whatever is left of them at the end is killed: the supervisor dies with the
+        front, and the jail with the supervisor.
+        """
+        for stream in ("stdin", "stdout", "stderr"):
+            default = subprocess.DEVNULL if stream == "stdin" else subprocess.PIPE
+            keywords.setdefault(stream, default)
         keywords.setdefault("cwd", self.workdir)
         env = {**self.environment, **keywords.pop("env", {})}
-        # Python's own SIGPIPE and SIGXFSZ dispositions must not leak into what we compare.
-        return subprocess.Popen(words, env=env, text=True, restore_signals=True, **keywords)
+        process = subprocess.Popen(words, env=env, text=True, start_new_session=True, **keywords)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
 
     def run(self, words: Sequence[str], timeout: float = 60, **keywords: Any) -> Result:
-        """Run *words* to their end; a hang kills the process group and fails the test."""
+        """Run *words* to their end; a hang fails the test."""
         text = keywords.pop("input", None)
         if text is not None:
             keywords["stdin"] = subprocess.PIPE
-        process = self.popen(words, start_new_session=True, **keywords)
-        try:
-            stdout, stderr = process.communicate(text, timeout=timeout)
-        except subprocess.TimeoutExpired:
-            # The supervisor dies with the front, and the jail with the supervisor.
-            os.killpg(process.pid, signal.SIGKILL)
-            stdout, stderr = process.communicate()
-            pytest.fail(f"no end after {timeout} s: {list(words)}\n{stdout}\n{stderr}")
+        with self.started(words, **keywords) as process:
+            try:
+                stdout, stderr = process.communicate(text, timeout=timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                stdout, stderr = process.communicate()
+                pytest.fail(f"no end after {timeout} s: {list(words)}\n{stdout}\n{stderr}")
         return Result(process.returncode, stdout or "", stderr or "")
 
     def native(self, timeout: float = 60, keywords: Any = None, **what: Any) -> Result:

@@ -123,7 +123,7 @@ def test_connect(trace, server, options, verdict):
         pytest.param("[::ffff:127.0.0.1]", "127.0.0.1", "allow", id="v4-mapped-is-ipv4"),
         pytest.param("[::ffff:127.0.0.1]", "[::1]", "deny", id="v4-mapped-is-not-ipv6"),
         pytest.param("0.0.0.0", "127.0.0.1", "allow", id="zero-means-loopback"),
-        pytest.param("0.0.0.0", "0.0.0.0/32", "deny", id="zero-is-judged-as-loopback-only"),
+        pytest.param("0.0.0.0", "10.0.0.0/8", "deny", id="zero-is-nothing-else"),
     ],
 )
 def test_an_address_is_made_canonical(trace, server, written, rule, verdict):

@@ -1,0 +1,291 @@
+"""Calls that nobody denies answer as they do natively; doors that are shut stay so."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import signal
+import subprocess
+
+import pytest
+from jail import Result, Runner
+
+ANY = ("--allow", "any", "--allow", "unix:*")
+
+
+def rows_of(macro: str) -> list[str]:
+    """The names of bad_calls.c's rows, so that each is a test of its own."""
+    from conftest import FIXTURES
+
+    text = (FIXTURES / "bad_calls.c").read_text()
+    return [line.split('"')[1] for line in text.splitlines() if line.strip().startswith(macro)]
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[object, dict[str, str]]:
+    """Both runs of bad_calls.c, made once for each user."""
+    return {}
+
+
+def answers(text: str) -> dict[str, str]:
+    return dict(line.rsplit(": ", 1) for line in text.splitlines())
+
+
+@pytest.fixture
+def bad_calls(runs, runner: Runner, serve) -> tuple[dict[str, str], dict[str, str]]:
+    """What each row says natively and in the jail."""
+    key = runner.user.name
+    if key not in runs:
+        tcp = serve("tcp")
+        udp = serve("udp", port=tcp.port)
+        serve("udp", "::1", port=tcp.port)
+        what = {"fixture": "bad_calls", "args": [str(udp.port)]}
+        native, jailed = runner.native(**what), runner.trace(*ANY, **what)
+        assert (jailed.exit_code, jailed.signal) == (0, None), jailed.stderr
+        runs[key] = answers(native.stdout), answers(jailed.stdout)
+    return runs[key]
+
+
+@pytest.mark.parametrize("row", rows_of("row("))
+def test_the_kernel_s_answer_is_kept(bad_calls, row):
+    native, jailed = bad_calls
+    assert jailed[row] == native[row]
+
+
+@pytest.mark.parametrize("how", ["plain", "restart", "ignored-child", "ignored-winch"])
+@pytest.mark.parametrize(
+    "call",
+    [
+        "connect",
+        "accept",
+        "recv",
+        "sendmsg",
+        "sendmsg-datagram",
+        "epoll_wait",
+        "poll",
+        "nanosleep",
+        "sigtimedwait",
+    ],
+)
+def test_a_signal_interrupts_what_it_would_natively(native, trace, how, call):
+    what = {"fixture": "interrupted", "args": [how, call], "timeout": 30}
+    plain, jailed = native(**what), trace(**what)
+    assert jailed.stdout == plain.stdout
+    assert jailed.status == plain.status
+
+
+def test_a_connect_that_waits_does_not_hold_up_the_others(trace, server):
+    """A blocked call keeps its slot; another thread's call goes on."""
+    code = f"""
+import socket, threading
+full = socket.create_server(("127.0.0.1", 0), backlog=0)
+fill = [socket.socket() for _ in range(4)]
+for s in fill:
+    s.setblocking(False)
+    s.connect_ex(full.getsockname())
+def wait():
+    s = socket.socket()
+    s.settimeout(None)
+    s.connect_ex(full.getsockname())
+threads = [threading.Thread(target=wait, daemon=True) for _ in range(5)]
+for t in threads:
+    t.start()
+for _ in range(20):
+    socket.create_connection(("127.0.0.1", {server.port})).close()
+print("done", flush=True)
+import os
+os._exit(0)
+"""
+    result = trace("--allow", f"127.0.0.1:{server.port}", command=["python", "-c", code])
+    assert (result.exit_code, result.stdout) == (0, "done\n")
+    assert server.accepted == 20
+
+
+# -- What a program inherits --------------------------------------------------
+
+
+def prepared(how: str) -> dict[str, object]:
+    """Keywords of Popen that start a program in an unusual state."""
+
+    def mask() -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMIN + 3])
+
+    def ignore() -> None:
+        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+
+    def limits() -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (123, 456))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 4096))
+
+    return {
+        "nothing": {},
+        "mask": {"preexec_fn": mask},
+        "ignored": {"preexec_fn": ignore},
+        "limits": {"preexec_fn": limits},
+        "umask": {"umask": 0o137},
+        "nice": {"preexec_fn": functools.partial(os.nice, 5)},
+        "environment": {"env": {"A": "b=c", "EMPTY": "", "NEWLINE": "a\nb", "LC_ALL": "C"}},
+    }[how]
+
+
+@pytest.mark.parametrize(
+    "how", ["nothing", "mask", "ignored", "limits", "umask", "nice", "environment"]
+)
+def test_a_program_inherits_what_it_would_natively(native, trace, how):
+    what = {"fixture": "print_status", "args": ["a", "b c", ""], "keywords": prepared(how)}
+    plain, jailed = native(**what), trace(**what)
+    assert jailed.stdout.splitlines() == plain.stdout.splitlines()
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]], ids=str)
+def test_closed_standard_descriptors_stay_closed(runner, closed):
+    report = runner.workdir / "report"
+    closing = " ".join(f"{fd}{'<' if fd == 0 else '>'}&-" for fd in closed)
+    words = ["sh", "-c", f'exec "$@" {closing}', "sh"]
+    command = ["python", "-S", "-c", REPORT_DESCRIPTORS, str(report)]
+    runner.run([*words, *runner.user.prefix, *command])
+    plain = report.read_text()
+    report.unlink()
+    runner.run([*words, *runner.jailed(), *command])
+    assert report.read_text() == plain
+
+
+REPORT_DESCRIPTORS = """
+import os, sys
+found = []
+for fd in range(64):
+    try:
+        os.fstat(fd)
+        found.append(fd)
+    except OSError:
+        pass
+with open(sys.argv[1], "w") as file:
+    file.write(str([fd for fd in found if fd != file.fileno()]))
+"""
+
+
+def test_pipes_are_inherited_and_sockets_are_not(runner, workdir):
+    """make's jobserver and <(…) need the first; the second would be a way out."""
+    import socket
+
+    report = workdir / "report"
+    command = ["python", "-S", "-c", REPORT_DESCRIPTORS, str(report)]
+    reader, writer = os.pipe()
+    one, other = socket.socketpair()
+    try:
+        keep = (reader, writer, one.fileno())
+        words = [*runner.jailed(), *command]
+        runner.run(words, pass_fds=keep)
+        found = report.read_text()
+        assert str(reader) in found and str(writer) in found
+        assert one.fileno() not in eval(found)
+        words = [*runner.jailed("--keep-fd", str(one.fileno())), *command]
+        runner.run(words, pass_fds=keep)
+        assert one.fileno() in eval(report.read_text())
+    finally:
+        os.close(reader)
+        os.close(writer)
+        one.close()
+        other.close()
+
+
+def test_stdin_reaches_the_command(trace):
+    result = trace(command=["cat"], keywords={"input": "a line\n"})
+    assert result.stdout == "a line\n"
+
+
+# -- Doors that are shut ------------------------------------------------------
+
+REFUSED = None  # any errno will do
+
+
+@pytest.mark.parametrize(
+    ("door", "seen"),
+    [
+        ("i386-connect", REFUSED),
+        ("i386-socketcall", REFUSED),
+        ("i386-sendto", REFUSED),
+        ("i386-sendmsg", REFUSED),
+        ("x32-connect", errno.ENOSYS),
+        ("x32-sendto", errno.ENOSYS),
+        ("minus-one", errno.ENOSYS),
+        ("unused-numbers", errno.ENOSYS),
+        ("io_uring_setup", errno.ENOSYS),
+        ("io_uring_enter", errno.ENOSYS),
+        ("io_uring_register", errno.ENOSYS),
+        ("userfaultfd", REFUSED),
+        ("ptrace-traceme", errno.EPERM),
+        ("ptrace-seize", errno.EPERM),
+        ("ptrace-attach", errno.EPERM),
+        ("notify-listener", errno.EBUSY),
+        ("clone3", errno.ENOSYS),
+        ("terminal", REFUSED),
+        ("setns", errno.EPERM),
+        ("foreign-descriptor", REFUSED),
+        ("foreign-limit", REFUSED),
+        ("foreign-signal", errno.EPERM),
+        ("foreign-memory", REFUSED),
+        ("foreign-read", errno.EPERM),
+        ("route-ipv4", REFUSED),
+        ("route-ipv6", REFUSED),
+        ("route-ipv6-old", REFUSED),
+    ],
+)
+@pytest.mark.parametrize(
+    "mode", [("--allow", "tcp://10.0.0.1"), ("--audit",)], ids=["rules", "audit"]
+)
+def test_a_door_is_shut(trace, server, user, mode, door, seen):
+    with subprocess.Popen(["sleep", "1000"]) as victim:
+        try:
+            args = [door, server.target, str(victim.pid)]
+            result = trace(*mode, fixture="doors", args=args)
+        finally:
+            victim.kill()
+    assert result.signal is None
+    assert result.exit_code == seen if seen else result.exit_code not in (0, 200)
+    assert server.accepted == 0
+
+
+def test_a_32_bit_call_beside_does_not_blind_us(trace, server):
+    result = trace(fixture="doors", args=["i386-beside"], to=server)
+    assert result.exit_code != 0
+    assert server.accepted == 0
+
+
+@pytest.mark.parametrize("allowed", [False, True], ids=["denied", "allowed"])
+def test_a_program_that_hides_its_memory_is_judged_all_the_same(trace, server, allowed):
+    options = ("--allow", "{host}:{port}") if allowed else ()
+    result = trace(*options, fixture="doors", args=["not-dumpable"], to=server)
+    assert result.exit_code == (0 if allowed else errno.ECONNREFUSED)
+    assert server.accepted == allowed
+
+
+def test_the_shut_door_is_said_with_a_hint(trace, server):
+    result = trace(fixture="doors", args=["ptrace-traceme"], to=server)
+    assert "ptrace" in result.stderr
+    (event,) = result.attempts
+    assert (event.verdict, event.reason, event.syscall) == ("deny", "structure", "ptrace")
+
+
+@pytest.mark.parametrize("way", ["trace", "trace-connect", "errno", "kill", "trap", "strict"])
+def test_a_program_s_own_filters_work(native, trace, server, way):
+    what = {"fixture": "own_filter", "args": [way], "to": server}
+    plain = native(**what)
+    accepted = server.accepted
+    jailed = trace("--allow", "{host}:{port}", **what)
+    if way == "trace-connect":  # both filters want the stop; the kernel calls the later one's
+        assert jailed.exit_code in (0, errno.ENOSYS)
+    else:
+        assert jailed.status == plain.status
+        assert server.accepted == 2 * accepted
+
+
+@pytest.mark.parametrize("way", ["trace", "trace-connect", "errno", "trap", "strict"])
+def test_a_program_s_own_filters_open_nothing(trace, server, way):
+    result: Result = trace(fixture="own_filter", args=[way], to=server)
+    assert result.exit_code != 0
+    assert server.accepted == 0
