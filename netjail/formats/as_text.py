@@ -12,7 +12,7 @@ from textwrap import wrap
 
 from netjail.formats import visible
 from netjail.model import QUIET, Decision, Reason
-from netjail.report import Chain, Group, Listener, Report, Scope
+from netjail.report import Chain, Group, Report, Scope
 
 Line = list[tuple[str, str]]
 
@@ -66,13 +66,13 @@ _SCOPES = {
 def render(report: Report, colour: bool = False, width: int = 80, verbose: bool = False) -> str:
     """The summary at the end of a run: plain text, or with ANSI colours."""
     room = len(report.groups) + _ROOM if verbose else _ROOM
-    lines = [*_head(report)]
+    lines = list(_head(report, width))
     for title, body in (
         ("would be denied" if report.audit else "denied", _denied(report, room, width)),
         ("allowed", _allowed(report, room, width)),
         ("listening", _listening(report, room, width)),
         ("always shut", _doors(report, width)),
-        ("warnings", _warnings(report, width)),
+        ("warnings", _warnings(report, room, width)),
         ("rules", _rules(report, width) if verbose else iter(())),
     ):
         section = list(body)
@@ -81,17 +81,18 @@ def render(report: Report, colour: bool = False, width: int = 80, verbose: bool 
     return "".join(_paint(line, colour) + "\n" for line in lines)
 
 
-def _head(report: Report) -> Iterator[Line]:
+def _head(report: Report, width: int) -> Iterator[Line]:
     for path in report.policies:
-        yield [(f"netjail: policy {visible(path)}", "")]
-    calls = _calls(report.attempted)
+        yield [(f"netjail: policy {visible(path, width - 16)}", "")]
+    start = ("netjail: audit, " if report.audit else "netjail: ", "")
+    calls = _calls(report.attempted, "network ")
     if not report.attempted:
-        yield [("netjail: ", ""), ("no network calls", "good")]
+        yield [start, ("no network calls", "good")]
     elif report.denied:
         verb = "would be denied" if report.audit else "denied"
-        yield [("netjail: ", ""), (f"{report.denied} of {calls} {verb}", "bad")]
+        yield [start, (f"{report.denied} of {calls} {verb}", "bad")]
     else:
-        yield [("netjail: ", ""), (f"{calls}, none denied", "good")]
+        yield [start, (f"{calls}, none denied", "good")]
 
 
 def _denied(report: Report, room: int, width: int) -> Iterator[Line]:
@@ -126,17 +127,17 @@ def _allowed(report: Report, room: int, width: int) -> Iterator[Line]:
 def _listening(report: Report, room: int, width: int) -> Iterator[Line]:
     listeners = list(report.listeners)
     for listener in listeners[:room]:
-        yield [("  ", ""), (_listener(listener), "")]
+        place = visible(str(listener.endpoint), width - 2)
+        scope = f"  {_SCOPES[listener.scope]}"
+        if 2 + len(place) + len(scope) <= width:
+            yield [(f"  {place}", ""), (scope, "faint")]
+        else:
+            yield [(f"  {place}", "")]
+            yield from _indented([scope.strip()], width, 6)
         yield from _indented([_chain(listener.chain)], width, 6)
-    more = len(listeners[room:]) + report.lost["listeners"]
-    if more:
-        yield [(f"  and {more} more", "faint")]
-
-
-def _listener(listener: Listener) -> str:
-    place = visible(str(listener.endpoint), 60)
-    hint = f"; to open: {visible(listener.fix)}" if listener.fix else ""
-    return f"{place}: {_SCOPES[listener.scope]}{hint}"
+        if listener.fix:
+            yield [("      to open: ", ""), (visible(listener.fix, 1000), "fix")]
+    yield from _more(len(listeners[room:]) + report.lost["listeners"])
 
 
 def _doors(report: Report, width: int) -> Iterator[Line]:
@@ -146,13 +147,17 @@ def _doors(report: Report, width: int) -> Iterator[Line]:
         yield from _indented([_asked(group), visible(hint, 400)], width, 10)
 
 
-def _warnings(report: Report, width: int) -> Iterator[Line]:
-    for text in report.warnings:
-        first, *more = wrap(visible(text, 1000), width - 2) or [""]
-        yield [("  ", ""), (first, "warning")]
-        yield from ([("  ", ""), (line, "warning")] for line in more)
-    if report.lost["warnings"]:
-        yield [(f"  and {report.lost['warnings']} more", "faint")]
+def _warnings(report: Report, room: int, width: int) -> Iterator[Line]:
+    warnings = list(report.warnings)
+    for text in warnings[:room]:
+        for line in wrap(visible(text, 1000), width - 2, break_on_hyphens=False):
+            yield [("  ", ""), (line, "warning")]
+    yield from _more(len(warnings[room:]) + report.lost["warnings"])
+
+
+def _more(count: int) -> Iterator[Line]:
+    if count:
+        yield [(f"  and {count} more", "faint")]
 
 
 def _rules(report: Report, width: int) -> Iterator[Line]:
@@ -210,9 +215,9 @@ def _by(group: Group) -> str:
 def _fold(groups: list[Group], text: str, width: int) -> Iterator[Line]:
     shown = ", ".join(visible(str(group.endpoint), 50) for group in groups[:3])
     more = f" and {len(groups) - 3} more" if len(groups) > 3 else ""
-    calls = _calls(sum(group.count for group in groups), "")
-    for line in wrap(f"{text} {shown}{more} ({calls}, not counted)", width - 2):
-        yield [(f"  {line}", "faint")]
+    calls = _calls(sum(group.count for group in groups))
+    line = f"{text} {shown}{more} ({calls}, not counted)"
+    yield from _indented([line], width, 2)
 
 
 def _rest(groups: list[Group], crowded: int) -> Iterator[Line]:
@@ -229,7 +234,7 @@ def _indented(texts: Iterable[str], width: int, by: int = 16) -> Iterator[Line]:
             yield [(" " * by + line, "faint")]
 
 
-def _calls(count: int, kind: str = "network ") -> str:
+def _calls(count: int, kind: str = "") -> str:
     return f"{count} {kind}call{'' if count == 1 else 's'}"
 
 

@@ -1,0 +1,146 @@
+"""
+What a person reads: held by golden files, and safe to look at in a terminal.
+
+After a change that is meant, write them again: ``NETJAIL_GOLDEN=1 pytest tests/test_formats.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scene import CHAIN, allowed, attempt, busy, denied, inet
+
+from netjail.endpoints import Unix
+from netjail.formats import visible
+from netjail.formats.as_text import render
+from netjail.model import Operation, Protocol, Reason
+from netjail.report import GROUPS, Listener, Report, Scope
+
+GOLDEN = Path(__file__).parent / "formats"
+
+TEXT = st.text(st.characters(codec=None))
+
+
+COPIED = " +(fix|to open): "
+
+
+def test_the_golden_file():
+    text = render(busy(), verbose=True)
+    if os.environ.get("NETJAIL_GOLDEN"):
+        (GOLDEN / "as_text.txt").write_text(text)
+    assert text == (GOLDEN / "as_text.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "audit", "line"),
+    [
+        pytest.param((), False, "netjail: no network calls", id="nothing"),
+        pytest.param((allowed(),), False, "netjail: 1 network call, none denied", id="fine"),
+        pytest.param((denied(),), False, "netjail: 1 of 1 network call denied", id="denied"),
+        pytest.param(
+            (denied(), allowed()),
+            True,
+            "netjail: audit, 1 of 2 network calls would be denied",
+            id="audit",
+        ),
+        pytest.param((), True, "netjail: audit, no network calls", id="audit-of-nothing"),
+        pytest.param(
+            (denied(Reason.NO_LISTENER),), False, "netjail: 1 network call, none denied", id="quiet"
+        ),
+    ],
+)
+def test_the_first_line_is_the_verdict(verdicts, audit, line):
+    report = Report(audit=audit)
+    for verdict in verdicts:
+        report.add(attempt(), verdict, CHAIN)
+    assert render(report).splitlines()[0] == line
+
+
+def test_nothing_is_one_line():
+    assert render(Report()) == "netjail: no network calls\n"
+
+
+@pytest.mark.parametrize("width", [40, 80, 100])
+def test_it_fits_but_for_what_is_copied(width):
+    lines = render(busy(), width=width, verbose=True).splitlines()
+    assert [line for line in lines if len(line) > width and not re.match(COPIED, line)] == []
+
+
+def test_colours_change_nothing_else():
+    painted = render(busy(), colour=True)
+    assert "\x1b[" in painted
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == render(busy())
+
+
+def test_without_colours_rich_is_not_imported():
+    code = """
+import sys
+sys.path[:0] = sys.argv[1:]
+import scene, netjail.formats.as_text
+netjail.formats.as_text.render(scene.busy())
+assert not {name for name in sys.modules if name.partition(".")[0] in ("rich", "click")}
+"""
+    here = Path(__file__).parent
+    subprocess.run([sys.executable, "-c", code, here, here.parent], check=True, timeout=30)
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_a_crowd_is_cut_short_and_still_counted(verbose):
+    report = Report()
+    for number in range(2 * GROUPS):
+        address = inet(f"10.0.{number >> 8}.{number & 255}", 80)
+        report.add(attempt(address), denied(), CHAIN)
+        report.add(attempt(address), allowed(), CHAIN)
+        report.listen(Listener(address, Protocol.TCP, Scope.MACHINE, CHAIN))
+        report.warn(f"warning {number}")
+    lines = render(report, verbose=verbose).splitlines()
+    assert lines[0] == f"netjail: {2 * GROUPS} of {4 * GROUPS} network calls denied"
+    assert len(lines) < 130 or verbose
+    counts = [int(line.split()[0]) for line in lines if re.match(r" +\d+  (tcp|at) ", line)]
+    assert sum(counts) == 4 * GROUPS
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        pytest.param("curl", 9, "curl", id="as-it-is"),
+        pytest.param("naïve 日本", 9, "naïve 日本", id="other-scripts-are-fine"),
+        pytest.param("a\x1b[31m", 99, r"a\x1b[31m", id="an-escape-sequence"),
+        pytest.param("a\nb\r\x7f\x9b", 99, r"a\x0ab\x0d\x7f\x9b", id="controls"),
+        pytest.param("\u202etxt", 99, r"\u202etxt", id="turned-around"),
+        pytest.param("\udcff\ud800", 99, r"\xff\ud800", id="odd-bytes"),
+        pytest.param("\U000e0001", 99, r"\U000e0001", id="beyond-the-first-plane"),
+        pytest.param("good.example.of.evil.test", 15, "good.e...l.test", id="the-end-is-kept"),
+        pytest.param("x" * 10**6, 9, "xxx...xxx", id="a-megabyte"),
+    ],
+)
+def test_visible(text, width, shown):
+    assert visible(text, width) == shown
+
+
+@given(TEXT, st.integers(10, 50))
+def test_visible_is_printable_and_fits(text, width):
+    assert visible(text, width).isprintable()
+    assert len(visible(text, width)) <= width
+
+
+@given(TEXT, TEXT, st.binary(max_size=108), st.integers(40, 100), st.sampled_from(Operation))
+def test_no_control_character_gets_through(name, why, path, width, operation):
+    report = Report(policies=(name,))
+    hostile = Unix(path, abstract=bool(len(path) % 2))
+    words = {"rule": name, "layer": why, "why": why, "fix": why, "name": name}
+    for endpoint in (hostile, inet("192.0.2.1", 1)):
+        for verdict in (denied(**words), allowed(**words), denied(Reason.NAME_SERVICE)):
+            call = attempt(endpoint, operation=operation, syscall=name)
+            report.add(call, verdict, (name, why) * 5)
+    report.listen(Listener(hostile, Protocol.UNIX, Scope.LOCAL, (name,), why))
+    report.warn(name)
+    for line in render(report, width=width, verbose=True).split("\n"):
+        assert line.isprintable()
