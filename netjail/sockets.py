@@ -47,7 +47,7 @@ _IP: dict[tuple[int, int], Protocol] = {
     (SOCK_DGRAM, IPPROTO_ICMP): Protocol.ICMP,
     (SOCK_DGRAM, IPPROTO_ICMPV6): Protocol.ICMP,
 }
-_FAMILY_ONLY = {
+_FAMILY_ONLY: dict[int, Protocol] = {
     AF_UNIX: Protocol.UNIX,
     AF_NETLINK: Protocol.NETLINK,
     AF_PACKET: Protocol.RAW,
@@ -104,6 +104,21 @@ def protocols(
     return frozenset({Protocol.UDP} | stream | rare)
 
 
+def ignores_names(descriptor: Descriptor, fast_open: bool) -> bool:
+    """
+    Whether a send through this socket goes to its peer, whatever name it is given.
+
+    So do TCP but for MSG_FASTOPEN, tcp_sendmsg_locked(), and unix stream and seqpacket
+    sockets, which refuse or drop the name: net/unix/af_unix.c.
+    """
+    if not certain(descriptor):
+        return False
+    if descriptor.domain == AF_UNIX:
+        return descriptor.type in (SOCK_STREAM, SOCK_SEQPACKET)
+    carries = kind(descriptor.domain, descriptor.type, descriptor.protocol)
+    return carries is Protocol.TCP and not fast_open
+
+
 @dataclass(frozen=True, slots=True)
 class Takes:
     """The names that one kind of socket takes."""
@@ -121,9 +136,8 @@ class Takes:
 _PING = -1  # in place of a type: SOCK_DGRAM with IPPROTO_ICMP or IPPROTO_ICMPV6
 
 _INET = Takes({AF_UNSPEC: 2, AF_INET: 16}, 16)
-_INET6 = Takes({AF_UNSPEC: 2, AF_INET: 16, AF_INET6: 24}, 24)
 _UNIX_NAMED = Takes({AF_UNIX: 3}, other=EINVAL)
-_FAST_OPEN = {AF_UNSPEC: EOPNOTSUPP}  # tcp_sendmsg_fastopen() in net/ipv4/tcp.c
+_FAST_OPEN: dict[int, int] = {AF_UNSPEC: EOPNOTSUPP}  # tcp_sendmsg_fastopen() in net/ipv4/tcp.c
 
 # (domain, type, whether the call connects): the names it takes. AF_UNSPEC is "disconnect"
 # in connect; sent to, an IPv4 socket reads it as AF_INET, an IPv6 one as no name.
@@ -135,8 +149,9 @@ TAKES: dict[tuple[int, int, bool], Takes] = {
     (AF_INET, SOCK_DGRAM, False): Takes({AF_UNSPEC: 16, AF_INET: 16}, 16),
     (AF_INET, _PING, False): Takes({AF_INET: 16}, 16),
     (AF_INET6, SOCK_STREAM, True): Takes({AF_UNSPEC: 2, AF_INET6: 24}, 24),
-    (AF_INET6, SOCK_DGRAM, True): _INET6,
-    (AF_INET6, _PING, True): _INET6,
+    (AF_INET6, SOCK_DGRAM, True): Takes({AF_UNSPEC: 2, AF_INET: 16, AF_INET6: 24}, 24),
+    # ip6_datagram_connect_v6_only() in net/ipv6/datagram.c asks for the family first.
+    (AF_INET6, _PING, True): Takes({AF_UNSPEC: 2, AF_INET6: 24}),
     (AF_INET6, SOCK_STREAM, False): Takes({AF_INET6: 24}, 24, errors=_FAST_OPEN),
     (AF_INET6, SOCK_DGRAM, False): Takes({AF_UNSPEC: 2, AF_INET: 16, AF_INET6: 24}, 2, EINVAL),
     (AF_INET6, _PING, False): Takes({AF_INET6: 28}, 28),

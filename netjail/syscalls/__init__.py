@@ -5,6 +5,7 @@ To trap a syscall, add its row to ``ROWS`` in ``table``: ``filter`` computes the
 program from it and the C core reads from it where the arguments are.
 """
 
+from netjail.syscalls.decode import decode, unread
 from netjail.syscalls.rows import (
     ALLOW,
     TRACE,
@@ -33,4 +34,6 @@ __all__ = [
     "Kind",
     "Row",
     "Shape",
+    "decode",
+    "unread",
 ]

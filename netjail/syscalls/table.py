@@ -87,7 +87,7 @@ def _guard(name: str, number: int, *when: Condition, error: int = EPERM) -> Row:
 # Constants that Python has no name for, from include/uapi: linux/in.h (IPPROTO_MPTCP),
 # asm-generic/mman-common.h, linux/mman.h, linux/sched.h, linux/prctl.h, linux/sctp.h.
 _IP, _TCP, _UDP, _IPV6, _SCTP, _MPTCP = 0, 6, 17, 41, 132, 262
-_SOCK_TYPE_MASK = 0xF  # the rest is SOCK_NONBLOCK and SOCK_CLOEXEC
+SOCK_TYPE_MASK = 0xF  # the rest is SOCK_NONBLOCK and SOCK_CLOEXEC
 _MAP_FIXED, _MAP_FIXED_NOREPLACE = 0x10, 0x100000
 _MREMAP_FIXED, _MREMAP_DONTUNMAP = 2, 4
 _CLONE_FILES, _CLONE_THREAD, _CLONE_UNTRACED = 0x400, 0x10000, 0x800000
@@ -133,7 +133,7 @@ ROWS: tuple[Row, ...] = (
             Clause(
                 (
                     _is(0, AF_INET, AF_INET6),
-                    _is(1, SOCK_STREAM, mask=_SOCK_TYPE_MASK),
+                    _is(1, SOCK_STREAM, mask=SOCK_TYPE_MASK),
                     _is(2, 0, _TCP, _MPTCP),
                 ),
                 ALLOW,
@@ -141,7 +141,7 @@ ROWS: tuple[Row, ...] = (
             Clause(
                 (
                     _is(0, AF_INET, AF_INET6),
-                    _is(1, SOCK_DGRAM, mask=_SOCK_TYPE_MASK),
+                    _is(1, SOCK_DGRAM, mask=SOCK_TYPE_MASK),
                     _is(2, 0, _UDP),
                 ),
                 ALLOW,
