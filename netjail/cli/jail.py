@@ -76,7 +76,7 @@ def _rules(options: Options, audit: bool) -> Rules:
 
 
 def _plan(options: Options, audit: bool) -> Plan:
-    from netjail.cli.terminal import summarise, write
+    from netjail.cli.terminal import complain, summarise, write
     from netjail.formats import visible
     from netjail.journal import Journal
     from netjail.policy import Policy
@@ -112,6 +112,7 @@ def _plan(options: Options, audit: bool) -> Plan:
         verbose=options.verbose,
         finish=finish,
         say=say,
+        complain=complain,
     )
 
 

@@ -58,3 +58,163 @@ struct nj_host {
 };
 
 int nj_probe(struct nj_host *ret);
+
+// ---- launch.c: from fork to exec ----
+
+struct nj_launch {
+	const char *file;
+	char **argv;
+	char **envp;
+	const void *filter;        // struct sock_filter[filter_length]
+	uint16_t filter_length;
+	int32_t channel;           // a SOCK_SEQPACKET socket to the supervisor
+	int32_t attached;          // a pipe: the supervisor writes when it holds us
+	int32_t supervisor;
+	uint64_t landlock_scoped;  // LANDLOCK_SCOPE_*; 0: no domain
+	const int32_t *closed;     // descriptors that do not cross the exec
+	uint32_t closed_count;
+};
+
+void nj_hold_signals(void);
+int nj_launch(const struct nj_launch *launch, int32_t *ret);
+
+// ---- tracer.c: the loop ----
+
+// How a trapped call is read and answered; syscalls.Shape has the same values.
+enum nj_shape {
+	NJ_CONNECT = 1,
+	NJ_SENDTO,
+	NJ_SENDMSG,
+	NJ_SENDMMSG,
+	NJ_LISTEN,
+	NJ_BIND,
+	NJ_SOCKET,
+	NJ_MAP,
+	NJ_SHUT,
+	NJ_CLONE,
+	NJ_DUMPABLE,
+	NJ_PRLIMIT,
+	NJ_FILTER
+};
+
+// A row of syscalls.ROWS, for the core.
+struct nj_row {
+	int32_t shape;
+	int32_t descriptor;  // argument indices, -1: none
+	int32_t name;
+	int32_t length;
+	int32_t flags;
+	int32_t error;
+};
+
+struct nj_owners;
+struct nj_config {
+	const struct nj_row *rows;
+	uint32_t row_count;
+	const void *filter;
+	uint32_t filter_length;
+	uint32_t notify_number;  // the unused syscall that fetches the vault
+	uint64_t notify_key;
+	struct nj_owners *owners;
+};
+
+enum nj_kind {
+	NJ_CALL = 1,   // a call to judge; its caller is stopped until it is answered
+	NJ_RESULT,     // the call of a token ended
+	NJ_TICK,       // the timer, or somebody woke us
+	NJ_EXITED,     // the command itself ended; status as wait(2) gives it
+	NJ_DONE,       // no process is left
+	NJ_STARTED,    // the command runs
+	NJ_NOT_STARTED // status 1: confining it failed, 2: its exec, 0: it died; result: errno
+};
+
+struct nj_descriptor {
+	int32_t error;
+	int32_t domain;
+	int32_t type;
+	int32_t protocol;
+	uint64_t cookie;
+	uint64_t netns;
+	int32_t shared;
+};
+
+struct nj_stop {
+	int32_t kind;
+	int32_t tid;
+	int32_t pid;
+	int32_t row;
+	uint64_t process;
+	uint32_t arch;
+	int32_t number;
+	uint64_t args[6];
+	int32_t fault;
+	int32_t again;       // a restarted call: judge it, but it is no new attempt
+	int32_t named;
+	uint32_t name_size;
+	uint8_t name[128];
+	struct nj_descriptor descriptor;
+	uint64_t token;
+	int64_t result;
+	int32_t status;
+};
+
+struct nj_count {
+	uint64_t token;
+	uint64_t count;
+};
+
+struct nj_ancestor {
+	uint64_t id;
+	int32_t pid;
+	const char *exe;
+	const char *argv;
+	uint32_t argv_size;
+};
+
+struct nj_jail;
+int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
+		struct nj_jail **ret);
+int nj_await_child(struct nj_jail *jail, int32_t *ret);
+int nj_attach(struct nj_jail *jail, int32_t front, int32_t command);
+int nj_next(struct nj_jail *jail, struct nj_stop *ret);
+int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache);
+int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, int32_t cache);
+int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result);
+int nj_pass(struct nj_jail *jail, int32_t tid);
+int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret);
+int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size);
+int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
+int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);
+int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity);
+int nj_timer(uint32_t milliseconds);
+int nj_supervise_alone(int32_t front);
+
+// ---- diag.c: who listens ----
+
+enum nj_owner {
+	NJ_OWNER_JAIL,     // every socket that could receive is the jail's own
+	NJ_OWNER_OUTSIDE,
+	NJ_OWNER_NOBODY,
+	NJ_OWNER_REMOTE,   // not an address of this machine
+	NJ_OWNER_UNKNOWN,  // the kernel did not say
+};
+
+int nj_owners_new(struct nj_owners **ret);
+void nj_owners_free(struct nj_owners *owners);
+int nj_owners_add(struct nj_owners *owners, uint64_t cookie);
+int nj_owners_listener(struct nj_owners *owners, int fd);
+uint32_t nj_owners_count(const struct nj_owners *owners);
+int nj_owner_inet(struct nj_owners *owners, int protocol, int family, const uint8_t *address,
+		  int port, int device);
+int nj_owner_unix(struct nj_owners *owners, int type, uint32_t device, uint32_t inode,
+		  const uint8_t *name, size_t size);
+int nj_unix_type(struct nj_owners *owners, uint32_t device, uint32_t inode);
+int nj_netns_cookie(uint64_t *ret);
+
+// ---- paths.c: a tracee's paths, as the tracee would resolve them ----
+
+int nj_openat2(int directory, const char *path, uint64_t flags, uint64_t resolve);
+int nj_may_write(int fd);
+int nj_filesystem(int fd, int64_t *ret);
+int nj_same_inode(int fd, const char *path);
+int nj_fs_credentials(uint32_t uid, uint32_t gid, const uint32_t *groups, size_t count);

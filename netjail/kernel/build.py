@@ -23,7 +23,7 @@ ffi.set_source(
         f"netjail/kernel/{path.name}" for path in HERE.glob("*.c") if path.name != "_core.c"
     ),
     include_dirs=["netjail/kernel"],
-    depends=["netjail/kernel/api.h", "netjail/kernel/core.h"],
-    extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fno-strict-aliasing"],
+    depends=sorted(f"netjail/kernel/{path.name}" for path in HERE.glob("*.h")),
+    extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fno-strict-aliasing", "-D_GNU_SOURCE"],
     py_limited_api=True,
 )

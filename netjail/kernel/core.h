@@ -8,9 +8,225 @@
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/user.h>
 
 #include "api.h"
+
+// The vault lies below every program that the usual linkers place (lld's
+// 0x200000 is the lowest) and above mmap_min_addr; syscalls.py has the same two.
+#define NJ_VAULT_BASE 0x100000ULL
+#define NJ_VAULT_SIZE 0x100000ULL
+#define NJ_VAULT_END (NJ_VAULT_BASE + NJ_VAULT_SIZE)
+#define NJ_SLOT_SIZE 2048
+#define NJ_SLOTS (NJ_VAULT_SIZE / NJ_SLOT_SIZE)
+
+// struct sockaddr_storage: the most that the kernel takes, net/socket.c
+// move_addr_to_kernel().
+#define NJ_NAME_MAX 128
+// Where the parts of a sendmsg lie in a slot.
+#define NJ_SLOT_NAME 64
+#define NJ_SLOT_CONTROL (NJ_SLOT_NAME + NJ_NAME_MAX)
+#define NJ_CONTROL_MAX (NJ_SLOT_SIZE - NJ_SLOT_CONTROL)
+// UIO_MAXIOV: sendmmsg takes no more messages, net/socket.c.
+#define NJ_MESSAGES_MAX 1024
+
+// What a program is called; shared by the processes forked from it.
+struct nj_image {
+	uint32_t refs;
+	char *exe;
+	char *argv;  // NUL-separated, as in /proc/<pid>/cmdline
+	uint32_t argv_size;
+};
+
+// A process between two execs; kept while it lives and while a descendant does,
+// so that a dead parent can still be named.
+struct nj_process {
+	uint64_t id;
+	struct nj_process *parent;
+	struct nj_image *image;
+	uint32_t refs;     // tasks and children
+	int32_t pid;
+	uint32_t threads;
+	uint32_t depth;
+	bool files_shared; // another process may share its descriptor table
+	bool vault;        // the mapping was verified since the last fork or exec
+	bool undumpable;   // it asked not to be dumpable; we only remember it
+};
+
+enum nj_stage {
+	NJ_RUNNING,       // not stopped, or stopped for something that we resume at once
+	NJ_PARKED,        // at its seccomp stop; Python decides
+	NJ_IN_CALL,       // the pinned call runs; its exit stop comes next
+	NJ_NEXT_MESSAGE,  // a sendmmsg enters the kernel again for its next message
+	NJ_INJECT_FD,     // waits in the notification for the vault's descriptor
+	NJ_INJECT_MAP,    // about to enter mmap
+	NJ_INJECT_MAPPED, // in mmap
+	NJ_INJECT_CLOSE,  // about to enter close
+	NJ_INJECT_CLOSED, // in close
+	NJ_INJECT_SEAL,   // about to enter mseal
+	NJ_INJECT_SEALED, // in mseal
+};
+
+// One network call on its way through judging and pinning.
+struct nj_call {
+	int32_t row;
+	int32_t shape;
+	struct __ptrace_syscall_info info;
+	struct nj_descriptor descriptor;
+	int32_t duplicate;      // ours of the tracee's descriptor, -1 if none (listen)
+	int32_t fault;          // errno that the kernel would give before any use
+	bool named;
+	uint32_t name_size;
+	uint8_t name[NJ_NAME_MAX];
+	struct msghdr message;  // sendmsg and sendmmsg: as read
+	uint8_t control[NJ_CONTROL_MAX];
+	uint32_t index;         // sendmmsg: the message under way
+	uint32_t sent;          // sendmmsg: messages that went out
+	uint32_t changed;       // bits of the argument registers that point to our copy
+};
+
+struct nj_task {
+	struct nj_task *next;  // in its bucket
+	int32_t tid;
+	struct nj_process *process;
+	enum nj_stage stage;
+	bool adopted;          // its parent is a guess until the parent's event comes
+	int32_t slot;          // -1: none
+	uint64_t token;        // of the attempt under way, 0 if nobody asked for its result
+	struct nj_call *call;
+	struct user_regs_struct saved;  // before the injection
+	uint64_t mask;         // blocked signals before the injection
+	int32_t injected_fd;
+	uint32_t tries;        // injections for the call under way
+	int32_t vault_error;   // why the last of them failed
+	// A call that will come through the filter again and is no new attempt.
+	bool again;
+	uint64_t again_ip;
+	uint64_t again_number;
+	uint64_t again_args[6];
+};
+
+#define NJ_BUCKETS 8192
+#define NJ_CACHE_SETS 4096
+#define NJ_CACHE_WAYS 2
+#define NJ_CACHED_NAME 32
+
+// A verdict that holds for the same bytes from the same image until the end.
+struct nj_cached {
+	uint64_t process;
+	uint64_t netns;
+	uint64_t token;      // 0: empty
+	uint64_t count;      // attempts since the last drain
+	int32_t error;       // 0: allow
+	int32_t row;
+	int32_t kind[3];
+	uint32_t flags;
+	uint32_t name_size;
+	uint8_t name[NJ_CACHED_NAME];
+};
+
+struct nj_jail {
+	struct nj_config config;
+	struct nj_shared *shared;
+	int32_t front;
+	int32_t command;
+	int32_t holder;
+	int32_t channel;       // towards the front's children until the exec
+	int32_t listener;      // seccomp notifications, -1 before the filter exists
+	bool launching;        // our own code still runs in the child
+	bool seal;             // the kernel has mseal
+	int32_t launch_error;
+	uint8_t *vault;
+	int32_t vault_fd;      // read-only, what tracees map
+	uint64_t vault_device;
+	uint64_t vault_inode;
+	int32_t free_slots[NJ_SLOTS];
+	uint32_t free_count;
+	uint64_t next_process;
+	uint32_t tasks;
+	struct nj_task *buckets[NJ_BUCKETS];
+	struct nj_cached *cache;
+	struct nj_count *drained;  // counts of evicted entries, waiting for Python
+	uint32_t drained_count;
+	uint32_t drained_size;
+	uint64_t spin;         // nanoseconds to poll before blocking
+	struct nj_stop *stop;  // what the current nj_next fills in
+	uint64_t mark;
+};
+
+// tasks.c
+struct nj_task *nj_task_find(struct nj_jail *jail, int32_t tid);
+int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
+		struct nj_task **ret);
+void nj_task_remove(struct nj_jail *jail, struct nj_task *task);
+int nj_process_new(struct nj_jail *jail, int32_t pid, struct nj_process *parent,
+		   struct nj_image *image, struct nj_process **ret);
+void nj_process_release(struct nj_process *process);
+int nj_process_exec(struct nj_jail *jail, struct nj_task *task);
+int nj_task_adopt(struct nj_jail *jail, int32_t tid, struct nj_task **ret);
+int nj_task_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
+
+// memory.c: all return the bytes moved or -errno
+int64_t nj_read(int32_t tid, uint64_t address, void *data, size_t size);
+int64_t nj_write(int32_t tid, uint64_t address, const void *data, size_t size);
+
+// descriptor.c
+int nj_duplicate(const struct nj_task *task, uint32_t fd);
+void nj_describe(struct nj_jail *jail, const struct nj_task *task, uint32_t fd,
+		 struct nj_descriptor *ret, int32_t *ret_duplicate);
+
+// filter.c
+uint32_t nj_evaluate(const struct nj_config *config, uint32_t arch, uint32_t number,
+		     uint64_t ip, const uint64_t args[6]);
+
+// regs.c: registers of a stopped tracee
+int nj_resume(int32_t tid, int request, int signal);
+int nj_skip(int32_t tid, int64_t result);
+int nj_get_registers(int32_t tid, struct user_regs_struct *ret);
+int nj_set_registers(int32_t tid, const struct user_regs_struct *registers);
+int nj_poke(int32_t tid, size_t offset, uint64_t value);
+int64_t nj_result(int32_t tid);
+extern const size_t nj_argument[6];  // where each argument is in user_regs_struct
+
+// calls.c
+int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
+int nj_call_exit(struct nj_jail *jail, struct nj_task *task);
+int nj_call_cut_short(struct nj_jail *jail, struct nj_task *task);
+int nj_refuse(struct nj_jail *jail, struct nj_task *task, int error);
+int nj_pin(struct nj_jail *jail, struct nj_task *task);
+void nj_remember_again(struct nj_task *task);
+
+// cache.c
+struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task);
+void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token);
+
+// vault.c
+int nj_vault_open(struct nj_jail *jail);
+int nj_vault_verify(struct nj_jail *jail, int32_t tid);
+int nj_slot_take(struct nj_jail *jail, struct nj_task *task, uint8_t **ret, uint64_t *ret_address);
+void nj_slot_free(struct nj_jail *jail, struct nj_task *task);
+
+// inject.c
+int nj_inject(struct nj_jail *jail, struct nj_task *task);
+int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
+void nj_inject_abandon(struct nj_jail *jail, struct nj_task *task);
+void nj_answer_strangers(struct nj_jail *jail);
+
+// signals.c
+int nj_request(const struct nj_task *task);
+int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);
+
+// watch.c
+void nj_watch_begin(void);
+void nj_watch_end(void);
+uint64_t nj_now(void);
+int nj_watch_start(struct nj_shared *shared);
 
 #endif

@@ -1,0 +1,118 @@
+// Verdicts that need not be asked for again, and how often they were used.
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+static void key_of(const struct nj_task *task, struct nj_cached *ret)
+{
+	const struct nj_call *call = task->call;
+
+	memset(ret, 0, sizeof(*ret));
+	ret->process = task->process->id;
+	ret->row = call->row;
+	ret->netns = call->descriptor.netns;
+	ret->kind[0] = call->descriptor.error ? -call->descriptor.error : call->descriptor.domain;
+	ret->kind[1] = call->descriptor.type | (call->descriptor.shared << 16);
+	ret->kind[2] = call->descriptor.protocol;
+	ret->flags = 0;
+	ret->name_size = call->name_size;
+	memcpy(ret->name, call->name, call->name_size);
+}
+
+static bool same(const struct nj_cached *a, const struct nj_cached *b)
+{
+	return a->process == b->process && a->row == b->row && a->netns == b->netns &&
+	       a->flags == b->flags && a->name_size == b->name_size &&
+	       !memcmp(a->kind, b->kind, sizeof(a->kind)) &&
+	       !memcmp(a->name, b->name, sizeof(a->name));
+}
+
+static struct nj_cached *set_of(struct nj_jail *jail, const struct nj_cached *key)
+{
+	uint64_t hash = 0xcbf29ce484222325ULL ^ key->process;  // FNV-1a over the name
+
+	for (uint32_t i = 0; i < key->name_size; i++)
+		hash = (hash ^ key->name[i]) * 0x100000001b3ULL;
+	hash ^= (uint64_t)key->row << 20 ^ key->flags;
+	return &jail->cache[(hash ^ hash >> 32) % NJ_CACHE_SETS * NJ_CACHE_WAYS];
+}
+
+static uint32_t fast_open(const struct nj_jail *jail, const struct nj_task *task)
+{
+	const struct nj_row *row = &jail->config.rows[task->call->row];
+
+	return row->flags < 0 ? 0 : task->call->info.seccomp.args[row->flags] & MSG_FASTOPEN;
+}
+
+static bool fits(const struct nj_task *task)
+{
+	return task->call->named && task->call->name_size <= NJ_CACHED_NAME && !task->call->fault;
+}
+
+// The verdict for the task's call, or NULL.
+struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task)
+{
+	struct nj_cached key, *set;
+
+	if (!fits(task))
+		return NULL;
+	key_of(task, &key);
+	key.flags = fast_open(jail, task);
+	set = set_of(jail, &key);
+	for (int way = 0; way < NJ_CACHE_WAYS; way++)
+		if (set[way].token && same(&set[way], &key))
+			return &set[way];
+	return NULL;
+}
+
+// Keep what Python has not counted yet of an entry that makes room.
+static void keep_count(struct nj_jail *jail, const struct nj_cached *entry)
+{
+	struct nj_count *grown;
+
+	if (!entry->token || !entry->count)
+		return;
+	if (jail->drained_count == jail->drained_size) {
+		uint32_t size = jail->drained_size ? jail->drained_size * 2 : 256;
+
+		grown = realloc(jail->drained, size * sizeof(*grown));
+		if (!grown)
+			return;
+		jail->drained = grown;
+		jail->drained_size = size;
+	}
+	jail->drained[jail->drained_count++] = (struct nj_count){ entry->token, entry->count };
+}
+
+void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token)
+{
+	struct nj_cached key, *set;
+
+	if (!fits(task) || !token)
+		return;
+	key_of(task, &key);
+	key.flags = fast_open(jail, task);
+	key.error = error;
+	key.token = token;
+	set = set_of(jail, &key);
+	keep_count(jail, &set[NJ_CACHE_WAYS - 1]);
+	memmove(&set[1], &set[0], (NJ_CACHE_WAYS - 1) * sizeof(*set));
+	set[0] = key;
+}
+
+// Hand over the repeats since the last drain; returns how many rows were filled.
+int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity)
+{
+	uint32_t filled = 0;
+
+	while (jail->drained_count && filled < capacity)
+		ret[filled++] = jail->drained[--jail->drained_count];
+	for (uint32_t i = 0; i < NJ_CACHE_SETS * NJ_CACHE_WAYS && filled < capacity; i++) {
+		if (!jail->cache[i].token || !jail->cache[i].count)
+			continue;
+		ret[filled++] = (struct nj_count){ jail->cache[i].token, jail->cache[i].count };
+		jail->cache[i].count = 0;
+	}
+	return (int)filled;
+}

@@ -1,0 +1,290 @@
+// How the vault gets into a tracee: three system calls made in its name.
+//
+// The caller of an allowed call is turned into: the unused number of the filter
+// (whose USER_NOTIF lets us install a descriptor: no path, no scratch memory),
+// mmap, close, and where the kernel has it mseal. Then its own call runs again.
+// At every stop the architecture, number, arguments and instruction pointer must
+// be exactly what was injected; another thread may have rewritten the code.
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "core.h"
+
+#ifndef SYS_mseal
+#define SYS_mseal 462
+#endif
+#ifndef SECCOMP_ADDFD_FLAG_SEND
+#define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
+#endif
+#define SYSCALL_SIZE 2  // of the syscall instruction
+#define TRIES_MAX 3
+
+struct planned {
+	uint64_t number;
+	uint64_t args[6];
+};
+
+static struct planned plan_of(const struct nj_jail *jail, const struct nj_task *task)
+{
+	switch (task->stage) {
+	case NJ_INJECT_FD:
+		return (struct planned){ jail->config.notify_number, { jail->config.notify_key } };
+	case NJ_INJECT_MAP:
+	case NJ_INJECT_MAPPED:
+		return (struct planned){ SYS_mmap,
+					 { NJ_VAULT_BASE, NJ_VAULT_SIZE, PROT_READ,
+					   MAP_SHARED | MAP_FIXED_NOREPLACE,
+					   (uint64_t)task->injected_fd, 0 } };
+	case NJ_INJECT_CLOSE:
+	case NJ_INJECT_CLOSED:
+		return (struct planned){ SYS_close, { (uint64_t)task->injected_fd } };
+	default:
+		return (struct planned){ SYS_mseal, { NJ_VAULT_BASE, NJ_VAULT_SIZE } };
+	}
+}
+
+static void load_arguments(struct user_regs_struct *regs, const struct planned *plan)
+{
+	regs->rdi = plan->args[0];
+	regs->rsi = plan->args[1];
+	regs->rdx = plan->args[2];
+	regs->r10 = plan->args[3];
+	regs->r8 = plan->args[4];
+	regs->r9 = plan->args[5];
+}
+
+static bool as_planned(const struct nj_task *task, const struct user_regs_struct *regs,
+		       const struct planned *plan)
+{
+	return regs->rip == task->saved.rip && regs->orig_rax == plan->number &&
+	       regs->rdi == plan->args[0] && regs->rsi == plan->args[1] &&
+	       regs->rdx == plan->args[2] && regs->r10 == plan->args[3] &&
+	       regs->r8 == plan->args[4] && regs->r9 == plan->args[5];
+}
+
+static int block_signals(struct nj_task *task)
+{
+	uint64_t all = ~0ULL;
+
+	// A handler that ran in the middle could map a page of its own there.
+	if (ptrace(PTRACE_GETSIGMASK, task->tid, sizeof(task->mask), &task->mask) < 0)
+		return -errno;
+	return ptrace(PTRACE_SETSIGMASK, task->tid, sizeof(all), &all) < 0 ? -errno : 0;
+}
+
+static void answer(const struct nj_jail *jail, uint64_t id, int error, int64_t value)
+{
+	struct seccomp_notif_resp response = { .id = id, .error = error, .val = value };
+
+	// The asker may have died meanwhile; nothing is left to answer then.
+	(void)ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+static void hand_over(const struct nj_jail *jail, uint64_t id)
+{
+	struct seccomp_notif_addfd request = {
+		.id = id,
+		.flags = SECCOMP_ADDFD_FLAG_SEND,
+		.srcfd = (uint32_t)jail->vault_fd,
+		.newfd_flags = 02000000,  // O_CLOEXEC
+	};
+	int fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+
+	if (fd < 0 && errno == EINVAL) {  // before Linux 5.14
+		request.flags = 0;
+		fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+		if (fd >= 0)
+			answer(jail, id, 0, fd);
+	}
+	if (fd < 0)
+		answer(jail, id, -errno, 0);
+}
+
+static bool expected(const struct nj_jail *jail, const struct seccomp_notif *asked)
+{
+	struct nj_task *task = nj_task_find((struct nj_jail *)jail, (int32_t)asked->pid);
+
+	return task && task->stage == NJ_INJECT_FD &&
+	       asked->data.instruction_pointer == task->saved.rip &&
+	       asked->data.args[0] == jail->config.notify_key;
+}
+
+// Serve the notifications that wait; a program's own call of the number, made
+// with a key that it read somewhere, gets ENOSYS like any unused number.
+void nj_answer_strangers(struct nj_jail *jail)
+{
+	struct pollfd poll_fd = { .fd = jail->listener, .events = POLLIN };
+
+	while (jail->listener >= 0 && poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLIN) {
+		struct seccomp_notif asked;
+
+		memset(&asked, 0, sizeof(asked));
+		if (ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
+			return;
+		if (expected(jail, &asked))
+			hand_over(jail, asked.id);
+		else
+			answer(jail, asked.id, -ENOSYS, 0);
+	}
+}
+
+// The task was let go towards its notification. It gets there at once, or stops
+// or dies on the way: wait for either, but never for long.
+static void serve(struct nj_jail *jail, struct nj_task *task)
+{
+	struct pollfd poll_fd = { .fd = jail->listener, .events = POLLIN };
+
+	for (int i = 0; i < 200; i++) {
+		siginfo_t info = { 0 };
+
+		if (poll(&poll_fd, 1, i < 10 ? 1 : 10) > 0) {
+			nj_answer_strangers(jail);
+			return;
+		}
+		if (waitid(P_PID, (id_t)task->tid, &info,
+			   WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) < 0 ||
+		    info.si_pid)
+			return;
+	}
+}
+
+// Begin: `task` is at its seccomp stop with an allowed call. Its notification is
+// served here, or at a later tick if it is kept from running.
+int nj_inject(struct nj_jail *jail, struct nj_task *task)
+{
+	struct planned plan;
+	struct user_regs_struct regs;
+	int error;
+
+	if (task->tries++ >= TRIES_MAX)
+		return -EAGAIN;
+	error = nj_get_registers(task->tid, &task->saved);
+	if (!error)
+		error = block_signals(task);
+	if (error)
+		return error;
+	task->stage = NJ_INJECT_FD;
+	regs = task->saved;
+	plan = plan_of(jail, task);
+	load_arguments(&regs, &plan);
+	regs.orig_rax = plan.number;
+	error = nj_set_registers(task->tid, &regs);
+	if (!error)
+		error = nj_resume(task->tid, PTRACE_SYSCALL, 0);
+	if (!error)
+		serve(jail, task);
+	return error;
+}
+
+static int restore_mask(const struct nj_task *task)
+{
+	return ptrace(PTRACE_SETSIGMASK, task->tid, sizeof(task->mask), &task->mask) < 0 ? -errno
+											 : 0;
+}
+
+// End: the registers as they were before the call, which then runs again.
+static int run_again(struct nj_task *task)
+{
+	struct user_regs_struct regs = task->saved;
+	int error;
+
+	regs.rax = regs.orig_rax;
+	regs.rip -= SYSCALL_SIZE;
+	regs.orig_rax = (uint64_t)-1;  // no call is under way: nothing to restart
+	error = nj_set_registers(task->tid, &regs);
+	if (!error)
+		error = restore_mask(task);
+	task->stage = NJ_RUNNING;
+	return error ? error : nj_resume(task->tid, PTRACE_CONT, 0);
+}
+
+static int step(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage, int request)
+{
+	struct user_regs_struct regs = task->saved;
+	struct planned plan;
+
+	task->stage = stage;
+	plan = plan_of(jail, task);
+	load_arguments(&regs, &plan);
+	regs.rax = plan.number;
+	regs.rip -= SYSCALL_SIZE;
+	regs.orig_rax = (uint64_t)-1;
+	if (nj_set_registers(task->tid, &regs) < 0)
+		return -ESRCH;
+	return nj_resume(task->tid, request, 0);
+}
+
+static int after_exit(struct nj_jail *jail, struct nj_task *task, int64_t result)
+{
+	switch (task->stage) {
+	case NJ_INJECT_FD:
+		if (result < 0) {
+			task->vault_error = (int)-result;
+			return run_again(task);
+		}
+		task->injected_fd = (int32_t)result;
+		// The filter stops mmap there: one stop, and no entry stop before it.
+		return step(jail, task, NJ_INJECT_MAP, PTRACE_CONT);
+	case NJ_INJECT_MAPPED:
+		// EEXIST: another thread of the process was quicker, or put something
+		// in its place; the check of the mapping will tell which.
+		task->vault_error = result < 0 && result != -EEXIST ? (int)-result : 0;
+		return step(jail, task, NJ_INJECT_CLOSE, PTRACE_SYSCALL);
+	case NJ_INJECT_CLOSED:
+		if (jail->seal && !task->vault_error)
+			return step(jail, task, NJ_INJECT_SEAL, PTRACE_SYSCALL);
+		return run_again(task);
+	default:
+		return run_again(task);
+	}
+}
+
+static int after_entry(struct nj_task *task)
+{
+	task->stage++;  // about to enter -> in
+	return nj_resume(task->tid, PTRACE_SYSCALL, 0);
+}
+
+// A stop of a task under injection. *ret_own: it is the tracee's own call after
+// all (its code was rewritten, or it was sent elsewhere); the injection is over.
+int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
+{
+	struct planned plan = plan_of(jail, task);
+	struct user_regs_struct regs;
+	struct __ptrace_syscall_info info;
+	bool entering = task->stage == NJ_INJECT_MAP || task->stage == NJ_INJECT_CLOSE ||
+			task->stage == NJ_INJECT_SEAL;
+	uint8_t op = task->stage == NJ_INJECT_MAP ? PTRACE_SYSCALL_INFO_SECCOMP
+		     : entering			  ? PTRACE_SYSCALL_INFO_ENTRY
+						  : PTRACE_SYSCALL_INFO_EXIT;
+	int error = nj_get_registers(task->tid, &regs);
+
+	*ret_own = false;
+	if (error)
+		return error;
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, task->tid, sizeof(info), &info) < 0)
+		return -errno;
+	if (info.arch != 0xC000003E || info.op != op || !as_planned(task, &regs, &plan)) {
+		*ret_own = true;
+		nj_inject_abandon(jail, task);
+		return 0;
+	}
+	if (entering)
+		return after_entry(task);
+	return after_exit(jail, task, (int64_t)regs.rax);
+}
+
+// The tracee left the path that we laid. What it does is its own again; all we
+// owe it is the signals that it had not blocked.
+void nj_inject_abandon(struct nj_jail *jail, struct nj_task *task)
+{
+	(void)jail;
+	task->stage = NJ_RUNNING;
+	(void)restore_mask(task);
+}

@@ -1,0 +1,104 @@
+// Signals on their way to a tracee.
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "core.h"
+
+// Calls that give EINTR for any signal that wakes them, restart or not, and
+// that can run again with the same arguments (signal(7), "Interruption of
+// system calls and library functions by signal handlers"). connect and close
+// are not here: running them twice is not the same as once.
+static const int64_t RERUN[] = {
+	SYS_epoll_wait,	  SYS_epoll_pwait,   441 /* epoll_pwait2 */, SYS_semop,
+	SYS_semtimedop,	  SYS_rt_sigtimedwait, SYS_io_getevents,     SYS_recvfrom,
+	SYS_recvmsg,	  SYS_recvmmsg,	     SYS_accept,	     SYS_accept4,
+	SYS_read,	  SYS_readv,	     SYS_msgrcv,
+};
+
+static bool can_rerun(int64_t number)
+{
+	for (size_t i = 0; i < sizeof(RERUN) / sizeof(*RERUN); i++)
+		if (RERUN[i] == number)
+			return true;
+	return false;
+}
+
+struct masks {
+	uint64_t pending, shared, blocked, ignored, caught;
+};
+
+static int read_masks(int32_t tid, struct masks *ret)
+{
+	char path[32], line[256];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return -errno;
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, "SigPnd: %lx", &ret->pending);
+		sscanf(line, "ShdPnd: %lx", &ret->shared);
+		sscanf(line, "SigBlk: %lx", &ret->blocked);
+		sscanf(line, "SigIgn: %lx", &ret->ignored);
+		sscanf(line, "SigCgt: %lx", &ret->caught);
+	}
+	fclose(file);
+	return 0;
+}
+
+static bool ignored_by_default(int signal)
+{
+	return signal == SIGCHLD || signal == SIGCONT || signal == SIGURG || signal == SIGWINCH;
+}
+
+// Without a tracer an ignored signal is dropped where it is sent and wakes
+// nobody (sig_ignored() in kernel/signal.c); with one it wakes a sleeping call,
+// which then returns EINTR. Put such a call back to where it was.
+static int undo_interruption(struct nj_task *task, int signal)
+{
+	struct user_regs_struct regs;
+	struct masks masks = { 0 };
+	uint64_t bit = 1ULL << (signal - 1);
+
+	if (nj_get_registers(task->tid, &regs) < 0)
+		return -ESRCH;
+	if ((int64_t)regs.orig_rax < 0 || (int64_t)regs.rax != -EINTR ||
+	    !can_rerun((int64_t)regs.orig_rax) || read_masks(task->tid, &masks) < 0)
+		return 0;
+	if (masks.caught & bit || !(masks.ignored & bit || ignored_by_default(signal)))
+		return 0;
+	// A signal with a handler waits as well: that one does interrupt.
+	if ((masks.pending | masks.shared) & ~masks.blocked & masks.caught)
+		return 0;
+	regs.rax = regs.orig_rax;
+	regs.rip -= 2;
+	regs.orig_rax = (uint64_t)-1;
+	return nj_set_registers(task->tid, &regs);
+}
+
+// A signal-delivery stop: pass the signal on.
+int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal)
+{
+	int deliver = 1;
+
+	// The command's signals may come twice, once through the front: relay.c.
+	if (task->process->pid == jail->command)
+		(void)nj_arrived(jail->shared, task->tid, &deliver);
+	if (signal == SIGTTIN || signal == SIGTTOU) {
+		int lent = 0;
+
+		(void)nj_lend_terminal(jail->front, jail->command, task->tid, &lent);
+		deliver &= !lent;
+	}
+	if (task->stage == NJ_NEXT_MESSAGE)
+		(void)nj_call_cut_short(jail, task);
+	else if (task->stage >= NJ_INJECT_FD && signal != SIGSTOP)
+		// All signals are blocked but SIGSTOP: it is a fault of rewritten code.
+		nj_inject_abandon(jail, task);
+	else if (task->stage == NJ_RUNNING)
+		(void)undo_interruption(task, signal);
+	return nj_resume(task->tid, nj_request(task), deliver ? signal : 0);
+}

@@ -1,0 +1,139 @@
+"""
+Two processes out of one: the front, and the supervisor that traces for it.
+
+The front goes on as what the shell started; the supervisor is its child, in a
+process group of its own, and dies with it. See DESIGN "Starting, following, and what
+is seen from outside".
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from netjail.errors import KernelError, NetjailError
+from netjail.kernel._core import ffi, lib
+from netjail.kernel.tracee import Shared, _check
+
+# LANDLOCK_SCOPE_* of include/uapi/linux/landlock.h, ABI 6.
+SCOPE_ABSTRACT, SCOPE_SIGNAL = 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the child becomes, and what it does to itself before."""
+
+    command: Sequence[str]
+    program: bytes
+    """The seccomp filter."""
+    scoped: int
+    """LANDLOCK_SCOPE_* bits, 0 for no domain."""
+    keep: Sequence[int]
+    """Sockets above 2 that are passed on."""
+
+
+def start(launch: Launch, supervise: Callable[[Shared, int, int, int], None]) -> tuple[int, int]:
+    """
+    Run *launch* under *supervise*, which gets the shared page, the front's pid, its end
+    of the channel and the descriptor to say "attached" on, in a process of its own.
+
+    :returns: how to leave: an exit status, and a signal to die by or 0.
+    :raises NetjailError: if the supervisor died, or the child could not be started.
+    """
+    shared = Shared()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    attached, attach = os.pipe()
+    front = os.getpid()
+    closed = _sockets(launch.keep)
+    lib.nj_hold_signals()
+    supervisor = os.fork()
+    if not supervisor:
+        ours.close()
+        os.close(attached)
+        _exit_after(supervise, shared, front, theirs.detach(), attach)
+    theirs.close()
+    os.close(attach)
+    _launch(launch, ours.detach(), attached, supervisor, closed)
+    ret = ffi.new("int *")
+    result = lib.nj_front(shared.page, supervisor, ret)
+    if result < 0:
+        raise NetjailError(
+            "the supervisor died; every process of the jail is ended",
+            "was it killed, for want of memory perhaps? See the kernel's log",
+        )
+    return (ret[0], 0) if ret[0] >= 0 else (0, -ret[0])
+
+
+def _exit_after(supervise: Callable[[Shared, int, int, int], None], *given: object) -> None:
+    code = 125
+    try:
+        supervise(*given)  # type: ignore[arg-type]
+        code = 0
+    finally:
+        # No cleaning up: buffers and exit functions are the front's.
+        os._exit(code)
+
+
+def _launch(
+    launch: Launch, channel: int, attached: int, supervisor: int, closed: Sequence[int]
+) -> None:
+    words = [ffi.new("char[]", os.fsencode(word)) for word in launch.command]
+    environment = [ffi.new("char[]", word) for word in _environment()]
+    filter_bytes = ffi.from_buffer(launch.program)
+    argv = ffi.new("char *[]", [*words, ffi.NULL])
+    envp = ffi.new("char *[]", [*environment, ffi.NULL])
+    numbers = ffi.new("int32_t[]", list(closed))
+    request = ffi.new("struct nj_launch *")
+    request.file, request.argv, request.envp = words[0], argv, envp
+    request.filter, request.filter_length = filter_bytes, len(launch.program) // 8
+    request.channel, request.attached, request.supervisor = channel, attached, supervisor
+    request.landlock_scoped = launch.scoped
+    request.closed, request.closed_count = numbers, len(closed)
+    # The supervisor tells what went wrong; all that is left here is to wait for it.
+    result = lib.nj_launch(request, ffi.new("int32_t *"))
+    if result < 0 and result != -10:  # ECHILD: it is gone
+        raise KernelError("fork", -result)
+
+
+def _environment() -> list[bytes]:
+    """The environment as it came: the interpreter adds LC_CTYPE to its own (PEP 538)."""
+    raw = Path("/proc/self/environ").read_bytes()
+    return [word for word in raw.split(b"\0") if word]
+
+
+def _sockets(keep: Sequence[int]) -> list[int]:
+    """
+    The inherited descriptors above 2 that reach the network by themselves.
+
+    Pipes and files stay: make's jobserver and the shell's ``<(...)`` need them.
+    """
+    found = []
+    for name in os.listdir("/proc/self/fd"):
+        fd = int(name)
+        if fd > 2 and fd not in keep and _reaches_out(fd):
+            found.append(fd)
+    return found
+
+
+def _reaches_out(fd: int) -> bool:
+    try:
+        if not os.get_inheritable(fd):
+            return False  # our own
+        return stat.S_ISSOCK(os.fstat(fd).st_mode) or os.readlink(
+            f"/proc/self/fd/{fd}"
+        ).startswith("anon_inode:[io_uring]")
+    except OSError:
+        return False  # the one that listed the others
+
+
+def leave(code: int, number: int) -> None:
+    """End this process by signal *number* if there is one, else with status *code*."""
+    if number:
+        lib.nj_leave(number)
+    os._exit(code)
+
+

@@ -1,0 +1,323 @@
+// Who is in the jail: tasks by tid, and the processes they belong to.
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "core.h"
+
+// As much of a command line as reports show; the rest is cut.
+#define ARGV_MAX 4096
+// A chain of daemons that each fork and die would keep its ancestors for ever.
+#define DEPTH_MAX 64
+
+static struct nj_task **bucket(struct nj_jail *jail, int32_t tid)
+{
+	return &jail->buckets[(uint32_t)tid % NJ_BUCKETS];
+}
+
+struct nj_task *nj_task_find(struct nj_jail *jail, int32_t tid)
+{
+	struct nj_task *task = *bucket(jail, tid);
+
+	while (task && task->tid != tid)
+		task = task->next;
+	return task;
+}
+
+static void image_release(struct nj_image *image)
+{
+	if (--image->refs)
+		return;
+	free(image->exe);
+	free(image->argv);
+	free(image);
+}
+
+void nj_process_release(struct nj_process *process)
+{
+	while (process && --process->refs == 0) {
+		struct nj_process *parent = process->parent;
+
+		image_release(process->image);
+		free(process);
+		process = parent;
+	}
+}
+
+static void forget_beyond(struct nj_process *process, uint32_t depth)
+{
+	while (process && depth--)
+		process = process->parent;
+	if (process && process->parent) {
+		nj_process_release(process->parent);
+		process->parent = NULL;
+	}
+}
+
+int nj_process_new(struct nj_jail *jail, int32_t pid, struct nj_process *parent,
+		   struct nj_image *image, struct nj_process **ret)
+{
+	struct nj_process *process = calloc(1, sizeof(*process));
+
+	if (!process)
+		return -ENOMEM;
+	process->id = ++jail->next_process;
+	process->pid = pid;
+	process->parent = parent;
+	process->image = image;
+	image->refs++;
+	if (parent) {
+		parent->refs++;
+		process->depth = parent->depth + 1;
+		if (process->depth > DEPTH_MAX)
+			forget_beyond(process, DEPTH_MAX);
+	}
+	*ret = process;
+	return 0;
+}
+
+int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
+		struct nj_task **ret)
+{
+	struct nj_task *task = calloc(1, sizeof(*task));
+
+	if (!task)
+		return -ENOMEM;
+	task->tid = tid;
+	task->process = process;
+	task->slot = -1;
+	process->refs++;
+	process->threads++;
+	task->next = *bucket(jail, tid);
+	*bucket(jail, tid) = task;
+	jail->tasks++;
+	*ret = task;
+	return 0;
+}
+
+void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
+{
+	struct nj_task **link = bucket(jail, task->tid);
+
+	while (*link != task)
+		link = &(*link)->next;
+	*link = task->next;
+	nj_slot_free(jail, task);
+	if (task->call && task->call->duplicate >= 0)
+		close(task->call->duplicate);
+	free(task->call);
+	task->process->threads--;
+	nj_process_release(task->process);
+	free(task);
+	jail->tasks--;
+}
+
+static char *read_link(int32_t tid)
+{
+	char path[32], target[4096];
+	ssize_t size;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", tid);
+	size = readlink(path, target, sizeof(target));
+	return strndup(target, size < 0 ? 0 : (size_t)size);
+}
+
+static char *read_argv(int32_t tid, uint32_t *ret_size)
+{
+	char path[32];
+	char *argv = malloc(ARGV_MAX);
+	ssize_t size = 0;
+	int fd;
+
+	*ret_size = 0;
+	if (!argv)
+		return NULL;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		size = read(fd, argv, ARGV_MAX);
+		close(fd);
+	}
+	*ret_size = size < 0 ? 0 : (uint32_t)size;
+	return argv;
+}
+
+static int image_read(int32_t tid, struct nj_image **ret)
+{
+	struct nj_image *image = calloc(1, sizeof(*image));
+
+	if (!image)
+		return -ENOMEM;
+	// Only at the exec stop: no page of the new program has been touched by
+	// it yet, so that no hostile page can hold us (DESIGN 4.4).
+	nj_watch_begin();
+	image->exe = read_link(tid);
+	image->argv = read_argv(tid, &image->argv_size);
+	nj_watch_end();
+	*ret = image;
+	return image->exe && image->argv ? 0 : -ENOMEM;
+}
+
+// Give the task at its exec stop a process of its own name.
+//
+// The id changes, so that no verdict of the old image holds for the new one.
+int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
+{
+	struct nj_process *old = task->process, *process;
+	struct nj_image *image;
+	int error = image_read(task->tid, &image);
+
+	if (error)
+		return error;
+	image->refs++;
+	error = nj_process_new(jail, task->tid, old->parent, image, &process);
+	image_release(image);
+	if (error)
+		return error;
+	process->refs++;
+	process->threads = 1;
+	task->process = process;
+	old->threads--;
+	nj_process_release(old);
+	return 0;
+}
+
+static int child_process(struct nj_jail *jail, struct nj_process *parent, int32_t pid,
+			 struct nj_process **ret)
+{
+	int error = nj_process_new(jail, pid, parent, parent->image, ret);
+
+	if (!error) {
+		(*ret)->files_shared = parent->files_shared;
+		(*ret)->undumpable = parent->undumpable;
+	}
+	return error;
+}
+
+static struct nj_process *process_of(struct nj_jail *jail, int32_t tgid)
+{
+	struct nj_task *task = nj_task_find(jail, tgid);
+
+	if (task)
+		return task->process;
+	// The leader may be gone while its threads go on.
+	for (uint32_t i = 0; i < NJ_BUCKETS; i++)
+		for (task = jail->buckets[i]; task; task = task->next)
+			if (task->process->pid == tgid)
+				return task->process;
+	return NULL;
+}
+
+static void read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent)
+{
+	char path[32], line[128];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	file = fopen(path, "re");
+	if (!file)
+		return;
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, "Tgid: %d", ret_tgid);
+		if (sscanf(line, "PPid: %d", ret_parent) == 1)
+			break;
+	}
+	fclose(file);
+}
+
+// A task whose parent's event has not come yet, or never will (the parent was
+// killed between clone and event): place it by what /proc says. A later event
+// from its true parent corrects the guess, see nj_task_born().
+int nj_task_adopt(struct nj_jail *jail, int32_t tid, struct nj_task **ret)
+{
+	int32_t tgid = tid, parent = 0;
+	struct nj_process *process, *from;
+	int error;
+
+	read_family(tid, &tgid, &parent);
+	process = tgid != tid ? process_of(jail, tgid) : NULL;
+	if (!process) {
+		from = process_of(jail, parent);
+		from = from ? from : process_of(jail, jail->command);
+		if (!from)
+			for (uint32_t i = 0; i < NJ_BUCKETS && !from; i++)
+				from = jail->buckets[i] ? jail->buckets[i]->process : NULL;
+		if (!from)
+			return -ESRCH;
+		error = child_process(jail, from, tgid, &process);
+		if (error)
+			return error;
+	}
+	error = nj_task_add(jail, tid, process, ret);
+	if (!error)
+		(*ret)->adopted = true;
+	return error;
+}
+
+static int correct_parent(struct nj_task *child, struct nj_process *parent)
+{
+	struct nj_process *process = child->process;
+
+	child->adopted = false;
+	if (process == parent || process->parent == parent)
+		return 0;
+	parent->refs++;
+	nj_process_release(process->parent);
+	process->parent = parent;
+	process->depth = parent->depth + 1;
+	process->files_shared |= parent->files_shared;
+	return 0;
+}
+
+// `parent` reported `tid` in a fork, vfork or clone event.
+//
+// The event does not say whether it is a thread; tgkill(2) with signal 0 finds
+// the pair (group, thread) only if it is one.
+int nj_task_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid)
+{
+	struct nj_task *child = nj_task_find(jail, tid);
+	struct nj_process *process = parent->process;
+	int error;
+
+	if (child)
+		return child->adopted ? correct_parent(child, process) : 0;
+	if (syscall(SYS_tgkill, process->pid, tid, 0) < 0 && errno == ESRCH) {
+		error = child_process(jail, parent->process, tid, &process);
+		if (error)
+			return error;
+	}
+	return nj_task_add(jail, tid, process, &child);
+}
+
+int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret)
+{
+	struct nj_task *task = nj_task_find(jail, tid);
+	struct nj_process *process = task ? task->process : NULL;
+
+	while (process && depth--)
+		process = process->parent;
+	if (!process)
+		return -ESRCH;
+	ret->id = process->id;
+	ret->pid = process->pid;
+	ret->exe = process->image->exe;
+	ret->argv = process->image->argv;
+	ret->argv_size = process->image->argv_size;
+	return 0;
+}
+
+// The pids of the processes that still live; returns how many there are.
+int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < NJ_BUCKETS; i++)
+		for (struct nj_task *task = jail->buckets[i]; task; task = task->next)
+			if (task->tid == task->process->pid && count++ < capacity)
+				ret[count - 1] = task->tid;
+	return (int)count;
+}

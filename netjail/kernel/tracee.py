@@ -1,0 +1,212 @@
+"""
+The jail as Python sees it: stops come out, answers go in.
+
+The compiled core does the tracing; here its structs become the plain values of
+``stops`` and ``model``.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from netjail.errors import KernelError, TraceeGone
+from netjail.kernel._core import ffi, lib
+from netjail.kernel.owners import Owners
+from netjail.model import Process
+from netjail.stops import Descriptor, Stop
+from netjail.syscalls import NOTIFY_NUMBER, ROWS
+
+_DRAINED = 4096
+
+
+class Kind(enum.IntEnum):
+    """What ``nj_next`` came back with; values are ``enum nj_kind`` of ``api.h``."""
+
+    CALL = 1
+    RESULT = 2
+    TICK = 3
+    EXITED = 4
+    DONE = 5
+    STARTED = 6
+    NOT_STARTED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that the core leaves to us."""
+
+    kind: Kind
+    tid: int = 0
+    stop: Stop | None = None
+    """Of a CALL."""
+    again: bool = False
+    """A restarted CALL: to be judged, but no new attempt."""
+    token: int = 0
+    """Of a RESULT."""
+    result: int = 0
+    """Of a RESULT: as the kernel returned it, negative for -errno."""
+    status: int = 0
+    """Of EXITED, as wait(2) gives it; of NOT_STARTED the step that failed."""
+
+
+def _check(result: int, operation: str) -> int:
+    if result >= 0:
+        return result
+    # ESRCH: the task was killed while it was stopped; its end will be reported.
+    raise (TraceeGone if result == -3 else KernelError)(operation, -result)
+
+
+class Shared:
+    """The page that the front and the supervisor share; see ``api.h``."""
+
+    def __init__(self) -> None:
+        ret = ffi.new("struct nj_shared **")
+        _check(lib.nj_shared_new(ret), "mmap")
+        self.page: Any = ret[0]
+
+    @property
+    def give_up(self) -> bool:
+        """The user wants what is left ended."""
+        return bool(self.page.give_up)
+
+    def end(self, code: int, signal: int) -> None:
+        """Tell the front how to leave."""
+        self.page.exit_code = code
+        self.page.exit_signal = signal
+        self.page.ended = 1
+
+
+class Jail:
+    """
+    The traced processes.
+
+    :param program: the seccomp filter that they run under, see ``filter.program``.
+    :param owners: told of every socket that the jail makes.
+    :param channel: where the child that becomes the command reports itself.
+    :raises KernelError: if a part of the jail cannot be set up.
+    """
+
+    def __init__(
+        self, program: bytes, key: int, shared: Shared, channel: int, owners: Owners
+    ) -> None:
+        self._program = ffi.from_buffer(program)
+        self._rows = ffi.new(
+            "struct nj_row[]",
+            [
+                (r.shape, r.descriptor_arg, r.name_arg, r.length_arg, r.flags_arg, r.error)
+                for r in ROWS
+            ],
+        )
+        config = ffi.new("struct nj_config *")
+        config.rows, config.row_count = self._rows, len(ROWS)
+        config.filter, config.filter_length = self._program, len(program) // 8
+        config.notify_number, config.notify_key = NOTIFY_NUMBER, key
+        config.owners = owners.handle
+        self._owners = owners
+        ret = ffi.new("struct nj_jail **")
+        _check(lib.nj_jail_new(config, shared.page, channel, ret), "setting up the vault")
+        self._jail = ret[0]
+        self._stop = ffi.new("struct nj_stop *")
+        self._ancestor = ffi.new("struct nj_ancestor *")
+        self._counts = ffi.new("struct nj_count[]", _DRAINED)
+
+    def attach(self, front: int) -> int:
+        """Take hold of the front and of the child; returns the child's pid."""
+        ret = ffi.new("int32_t *")
+        _check(lib.nj_await_child(self._jail, ret), "fork")
+        _check(lib.nj_attach(self._jail, front, ret[0]), "ptrace")
+        return int(ret[0])
+
+    def next(self) -> Event:
+        """Run until there is something to do."""
+        stop = self._stop
+        _check(lib.nj_next(self._jail, stop), "tracing")
+        kind = Kind(stop.kind)
+        if kind is Kind.CALL:
+            return Event(kind, stop.tid, _stop(stop), bool(stop.again))
+        return Event(
+            kind, stop.tid, token=stop.token, result=stop.result, status=stop.status
+        )
+
+    def allow(self, tid: int, token: int, cache: bool) -> None:
+        """Let a call run on the judged copy; with a *token* its result is reported."""
+        _check(lib.nj_allow(self._jail, tid, token, cache), "allowing a call")
+
+    def deny(self, tid: int, error: int, token: int, cache: bool) -> None:
+        """Make a call fail with *error*, without running it."""
+        _check(lib.nj_deny(self._jail, tid, error, token, cache), "refusing a call")
+
+    def let(self, tid: int) -> None:
+        """Let a call run as it is: what was judged is all in registers."""
+        _check(lib.nj_pass(self._jail, tid), "passing a call")
+
+    def listen(self, tid: int, tie: bool) -> int:
+        """Listen in the tracee's place, for this machine only if *tie*; returns the errno."""
+        ret = ffi.new("int32_t *")
+        _check(lib.nj_listen(self._jail, tid, tie, ret), "listen")
+        return int(ret[0])
+
+    def rename(self, tid: int, name: bytes) -> None:
+        """Replace the socket address of a judged call by one that cannot be redirected."""
+        _check(lib.nj_rename(self._jail, tid, name, len(name)), "pinning a path")
+
+    def ancestor(self, tid: int, depth: int) -> Process | None:
+        """The process *depth* steps above the task *tid*, 0 for its own."""
+        found = self._ancestor
+        if lib.nj_ancestor(self._jail, tid, depth, found) < 0:
+            return None
+        raw = ffi.buffer(found.argv, found.argv_size)[:]
+        argv = [os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")] if raw else []
+        exe = os.fsdecode(ffi.string(found.exe))
+        return Process(found.id, 0, found.pid, exe, tuple(argv))
+
+    def drain(self) -> Iterator[tuple[int, int]]:
+        """Tokens of cached verdicts, and how often each was used since the last drain."""
+        while filled := lib.nj_drain(self._jail, self._counts, _DRAINED):
+            for at in range(filled):
+                yield self._counts[at].token, self._counts[at].count
+            if filled < _DRAINED:
+                return
+
+    def living(self) -> Sequence[int]:
+        """The pids of the processes that have not ended; the first 64."""
+        ret = ffi.new("int32_t[64]")
+        count = min(lib.nj_living(self._jail, ret, 64), 64)
+        return [ret[at] for at in range(count)]
+
+
+def _stop(raw: Any) -> Stop:
+    found = raw.descriptor
+    return Stop(
+        tid=raw.tid,
+        process=raw.process,
+        arch=raw.arch,
+        number=raw.number,
+        args=tuple(raw.args),
+        row=raw.row,
+        name=bytes(ffi.buffer(raw.name, raw.name_size)) if raw.named else None,
+        fault=raw.fault,
+        descriptor=Descriptor(
+            error=found.error,
+            domain=found.domain,
+            type=found.type,
+            protocol=found.protocol,
+            cookie=found.cookie,
+            netns=found.netns,
+            shared=bool(found.shared),
+        ),
+    )
+
+
+def timer(milliseconds: int) -> None:
+    """Have ``Jail.next`` return with a TICK so often; 0: no more."""
+    _check(lib.nj_timer(milliseconds), "setitimer")
+
+
+def supervise_alone(front: int) -> None:
+    """Make this process the supervisor: a group of its own, dead with the *front*."""
+    _check(lib.nj_supervise_alone(front), "prctl")

@@ -1,0 +1,435 @@
+// The loop: wait for a stop, do what can be done here, give Python the rest.
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#define OPTIONS                                                                              \
+	(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |                  \
+	 PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL)
+#define SYSCALL_STOP (SIGTRAP | 0x80)
+// How long to ask before sleeping: waking an idle virtual CPU costs more.
+#define SPIN 40000ULL  // nanoseconds
+
+int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
+		struct nj_jail **ret)
+{
+	struct nj_jail *jail = calloc(1, sizeof(*jail));
+	int error;
+
+	if (!jail)
+		return -ENOMEM;
+	jail->config = *config;
+	jail->shared = shared;
+	jail->channel = channel;
+	jail->listener = -1;
+	jail->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN : 0;
+	jail->cache = calloc(NJ_CACHE_SETS * NJ_CACHE_WAYS, sizeof(*jail->cache));
+	// EINVAL: the kernel has mseal and dislikes the flags; ENOSYS: before 6.10.
+	jail->seal = syscall(462, 0, 0, ~0UL) < 0 && errno == EINVAL;
+	error = jail->cache ? nj_vault_open(jail) : -ENOMEM;
+	if (!error)
+		error = nj_watch_start(shared);
+	*ret = jail;
+	return error;
+}
+
+// Wait for the child to say that it is there; *ret is its pid.
+int nj_await_child(struct nj_jail *jail, int32_t *ret)
+{
+	ssize_t size = recv(jail->channel, ret, sizeof(*ret), 0);
+
+	return size < 0 ? -errno : size == sizeof(*ret) ? 0 : -ECHILD;
+}
+
+// Take hold of the front, to see its stops, and of the child that will exec.
+int nj_attach(struct nj_jail *jail, int32_t front, int32_t command)
+{
+	struct nj_process *process;
+	struct nj_image *image = calloc(1, sizeof(*image));
+	struct nj_task *task;
+	char go = 1;
+	int error;
+
+	if (!image)
+		return -ENOMEM;
+	image->exe = strdup("");
+	image->argv = strdup("");
+	jail->front = front;
+	jail->command = command;
+	jail->shared->command = command;
+	jail->launching = true;
+	if (ptrace(PTRACE_SEIZE, front, 0, 0) < 0 || ptrace(PTRACE_SEIZE, command, 0, OPTIONS) < 0)
+		return -errno;
+	error = nj_process_new(jail, command, NULL, image, &process);
+	if (!error)
+		error = nj_task_add(jail, command, process, &task);
+	if (!error && write(jail->channel, &go, 1) != 1)
+		error = -errno;
+	return error;
+}
+
+// How a task in this stage goes on: a call whose end we await stops again.
+int nj_request(const struct nj_task *task)
+{
+	return task->stage == NJ_IN_CALL || task->stage >= NJ_INJECT_CLOSE ||
+			       task->stage == NJ_INJECT_FD || task->stage == NJ_INJECT_MAPPED
+		       ? PTRACE_SYSCALL
+		       : PTRACE_CONT;
+}
+
+static int32_t next_status(struct nj_jail *jail, int *ret_status)
+{
+	uint64_t end = jail->mark ? nj_now() + jail->spin : 0;
+	int32_t tid;
+
+	while (end && nj_now() < end) {
+		tid = wait4(-1, ret_status, __WALL | WNOHANG, NULL);
+		if (tid)
+			return tid < 0 ? -errno : tid;
+	}
+	// Nothing came for a while: the jail is busy elsewhere, so do not ask
+	// again before something came.
+	jail->mark = 0;
+	tid = wait4(-1, ret_status, __WALL, NULL);
+	return tid < 0 ? -errno : tid;
+}
+
+static bool group_stop(int signal)
+{
+	return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
+}
+
+// The child died before its exec; if it could, it said why: launch.c.
+static void read_failure(struct nj_jail *jail)
+{
+	int32_t failure[2] = { 0, 0 };
+	ssize_t size;
+
+	do
+		size = recv(jail->channel, failure, sizeof(failure), MSG_DONTWAIT);
+	while (size > 0 && size != sizeof(failure));
+	jail->stop->kind = NJ_NOT_STARTED;
+	jail->stop->status = size == sizeof(failure) ? failure[0] : 0;
+	jail->stop->result = size == sizeof(failure) ? failure[1] : 0;
+}
+
+static int ended(struct nj_jail *jail, int32_t tid, int status)
+{
+	struct nj_task *task = nj_task_find(jail, tid);
+
+	if (task)
+		nj_task_remove(jail, task);
+	if (tid == jail->holder)
+		jail->holder = 0;
+	if (tid != jail->command)
+		return 0;
+	jail->command = -1;
+	(void)nj_command_changed(jail->shared, jail->front, status);
+	*jail->stop = (struct nj_stop){ .kind = NJ_EXITED, .tid = tid, .status = status };
+	if (jail->launching)
+		read_failure(jail);
+	return 1;
+}
+
+static int receive_listener(struct nj_jail *jail)
+{
+	char byte, control[CMSG_SPACE(sizeof(int))];
+	struct iovec data = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
+				  .msg_controllen = sizeof(control) };
+	struct cmsghdr *part;
+
+	if (recvmsg(jail->channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
+		return -errno;
+	part = CMSG_FIRSTHDR(&message);
+	if (!part || part->cmsg_type != SCM_RIGHTS)
+		return -EPROTO;
+	memcpy(&jail->listener, CMSG_DATA(part), sizeof(int));
+	return 0;
+}
+
+static int started(struct nj_jail *jail)
+{
+	int error = receive_listener(jail);
+
+	if (error)
+		return error;
+	jail->launching = false;
+	*jail->stop = (struct nj_stop){ .kind = NJ_STARTED, .tid = jail->command };
+	return 1;
+}
+
+// exec ends every other thread. The one that called it takes the leader's tid;
+// the former leader's death is never reported: "execve(2) under ptrace" in ptrace(2).
+static int exec_stop(struct nj_jail *jail, struct nj_task *task)
+{
+	unsigned long former = 0;
+	struct nj_task *other;
+	int error;
+
+	if (ptrace(PTRACE_GETEVENTMSG, task->tid, 0, &former) < 0)
+		return -errno;
+	if ((int32_t)former != task->tid) {
+		other = nj_task_find(jail, (int32_t)former);
+		if (other)
+			nj_task_remove(jail, other);
+	}
+	nj_slot_free(jail, task);
+	task->stage = NJ_RUNNING;
+	task->again = false;
+	task->token = 0;
+	error = nj_process_exec(jail, task);
+	if (!error)
+		error = nj_resume(task->tid, PTRACE_CONT, 0);
+	return error || !jail->launching ? error : started(jail);
+}
+
+static int birth_stop(struct nj_jail *jail, struct nj_task *task)
+{
+	unsigned long child = 0;
+	int error;
+
+	if (ptrace(PTRACE_GETEVENTMSG, task->tid, 0, &child) < 0)
+		return -errno;
+	error = nj_task_born(jail, task, (int32_t)child);
+	return error ? error : nj_resume(task->tid, nj_request(task), 0);
+}
+
+static int syscall_stop(struct nj_jail *jail, struct nj_task *task)
+{
+	bool own = false;
+	int error;
+
+	if (task->stage == NJ_IN_CALL)
+		return nj_call_exit(jail, task);
+	if (task->stage < NJ_INJECT_FD)
+		return nj_resume(task->tid, PTRACE_CONT, 0);
+	error = nj_inject_stop(jail, task, &own);
+	return own ? nj_resume(task->tid, PTRACE_CONT, 0) : error;
+}
+
+static int seccomp_stop(struct nj_jail *jail, struct nj_task *task)
+{
+	bool own = true;
+	int error;
+
+	jail->mark = 1;
+	if (jail->launching)
+		return nj_resume(task->tid, PTRACE_CONT, 0);
+	if (task->stage >= NJ_INJECT_FD) {
+		error = nj_inject_stop(jail, task, &own);
+		if (error || !own)
+			return error;
+	}
+	return nj_call_stop(jail, task);
+}
+
+static int event_stop(struct nj_jail *jail, struct nj_task *task, int status)
+{
+	if (task->tid == jail->command)
+		(void)nj_command_changed(jail->shared, jail->front, status);
+	if (group_stop(WSTOPSIG(status)))
+		return nj_resume(task->tid, PTRACE_LISTEN, 0);
+	return nj_resume(task->tid, nj_request(task), 0);
+}
+
+static int stopped(struct nj_jail *jail, struct nj_task *task, int status)
+{
+	int signal = WSTOPSIG(status);
+
+	switch (status >> 16) {
+	case PTRACE_EVENT_SECCOMP:
+		return seccomp_stop(jail, task);
+	case PTRACE_EVENT_FORK:
+	case PTRACE_EVENT_VFORK:
+	case PTRACE_EVENT_CLONE:
+		return birth_stop(jail, task);
+	case PTRACE_EVENT_EXEC:
+		return exec_stop(jail, task);
+	case PTRACE_EVENT_STOP:
+		return event_stop(jail, task, status);
+	}
+	if (signal == SYSCALL_STOP) {
+		jail->mark = 1;
+		return syscall_stop(jail, task);
+	}
+	return nj_signal_stop(jail, task, signal);
+}
+
+// One status of wait4(): 1 if Python has something to do.
+static int handle(struct nj_jail *jail, int32_t tid, int status)
+{
+	struct nj_task *task;
+	int error;
+
+	if (tid == jail->front)
+		return nj_front_stopped(jail->shared, tid, status);
+	if (!WIFSTOPPED(status))
+		return ended(jail, tid, status);
+	task = nj_task_find(jail, tid);
+	if (!task) {
+		error = nj_task_adopt(jail, tid, &task);
+		if (error)
+			return error;
+	}
+	error = stopped(jail, task, status);
+	// SIGKILL came between the stop and our request: its end will be reported.
+	return error == -ESRCH ? 0 : error;
+}
+
+// Run the jail until there is something for Python.
+//
+// Returns 0 with *ret filled in, or -errno: then the jail cannot go on.
+int nj_next(struct nj_jail *jail, struct nj_stop *ret)
+{
+	jail->stop = ret;
+	for (;;) {
+		int status = 0, done;
+		int32_t tid;
+
+		if (!jail->tasks) {
+			*ret = (struct nj_stop){ .kind = NJ_DONE };
+			return 0;
+		}
+		tid = next_status(jail, &status);
+		if (tid == -EINTR) {
+			if (jail->listener >= 0)
+				nj_answer_strangers(jail);
+			*ret = (struct nj_stop){ .kind = NJ_TICK };
+			return 0;
+		}
+		if (tid < 0)
+			return tid;
+		done = handle(jail, tid, status);
+		if (done)
+			return done < 0 ? done : 0;
+	}
+}
+
+static struct nj_task *parked(struct nj_jail *jail, int32_t tid)
+{
+	struct nj_task *task = nj_task_find(jail, tid);
+
+	return task && task->stage == NJ_PARKED ? task : NULL;
+}
+
+static int gone_is_fine(int error)
+{
+	return error == -ESRCH ? 0 : error;
+}
+
+static void let_duplicate_go(struct nj_task *task)
+{
+	if (task->call->duplicate >= 0)
+		close(task->call->duplicate);
+	task->call->duplicate = -1;
+}
+
+// Let a parked call run on the judged copy; its result comes as `token`.
+int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	if (cache)
+		nj_cache_add(jail, task, 0, token);
+	task->token = token;
+	task->stage = NJ_RUNNING;
+	return gone_is_fine(nj_pin(jail, task));
+}
+
+int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, int32_t cache)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	if (cache)
+		nj_cache_add(jail, task, error, token);
+	let_duplicate_go(task);
+	return gone_is_fine(nj_refuse(jail, task, error));
+}
+
+// Answer a parked call ourselves, without running it.
+int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result)
+{
+	struct nj_task *task = parked(jail, tid);
+	int error;
+
+	if (!task)
+		return -ESRCH;
+	let_duplicate_go(task);
+	task->stage = NJ_RUNNING;
+	error = nj_skip(tid, result);
+	return gone_is_fine(error ? error : nj_resume(tid, PTRACE_CONT, 0));
+}
+
+// Let a parked call run as it is: only where all that counts is in registers.
+int nj_pass(struct nj_jail *jail, int32_t tid)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	let_duplicate_go(task);
+	task->stage = NJ_RUNNING;
+	return gone_is_fine(nj_resume(tid, PTRACE_CONT, 0));
+}
+
+// Put another name in the place of the judged one (a unix path pinned to its inode).
+int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	if (size > NJ_NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(task->call->name, name, size);
+	task->call->name_size = size;
+	return 0;
+}
+
+static int tie_to_lo(int fd)
+{
+	char device[16] = "";
+	socklen_t size = sizeof(device);
+
+	// Unprivileged since Linux 5.7, once: see SO_BINDTODEVICE in socket(7).
+	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) == 0 &&
+	    !strcmp(device, "lo"))
+		return 0;
+	return -EPERM;
+}
+
+// listen(2) in the tracee's place, on our duplicate of its socket.
+//
+// *ret is what the tracee sees: 0 or the errno.
+int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret)
+{
+	struct nj_task *task = parked(jail, tid);
+	int fd, error = 0;
+
+	if (!task || task->call->duplicate < 0)
+		return -ESRCH;
+	fd = task->call->duplicate;
+	if (tie)
+		error = tie_to_lo(fd);
+	if (!error && listen(fd, (int)task->call->info.seccomp.args[1]) < 0)
+		error = -errno;
+	// An MPTCP listener that cannot be found counts as somebody else's.
+	if (!error)
+		(void)nj_owners_listener(jail->config.owners, fd);
+	*ret = -error;
+	return nj_answer(jail, tid, error);
+}

@@ -1,0 +1,117 @@
+// Time: the tick that wakes the loop, and the watchdog that ends a jail whose
+// memory does not answer.
+//
+// A page of FUSE can hold a reader for ever, in a sleep that only SIGKILL ends.
+// So a second thread looks at a time stamp once a second and ends the whole
+// supervisor; EXITKILL of ptrace(2) then ends the jail.
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "core.h"
+
+#define PATIENCE 5000000000ULL  // nanoseconds
+
+static _Atomic uint64_t busy_since;
+static struct nj_shared *watched;
+
+uint64_t nj_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+void nj_watch_begin(void)
+{
+	atomic_store_explicit(&busy_since, nj_now(), memory_order_relaxed);
+}
+
+void nj_watch_end(void)
+{
+	atomic_store_explicit(&busy_since, 0, memory_order_relaxed);
+}
+
+static void *watch(void *unused)
+{
+	static const char said[] = "netjail: a process's memory did not answer for 5 s, "
+				   "as a hostile FUSE page would; the jail is ended\n";
+
+	(void)unused;
+	for (;;) {
+		uint64_t since;
+
+		sleep(1);
+		since = atomic_load_explicit(&busy_since, memory_order_relaxed);
+		if (!since || nj_now() - since < PATIENCE)
+			continue;
+		if (write(STDERR_FILENO, said, sizeof(said) - 1) < 0)
+			_exit(125);
+		watched->exit_code = 125;
+		atomic_thread_fence(memory_order_release);
+		watched->ended = 1;
+		_exit(125);
+	}
+	return NULL;
+}
+
+static void tick(int signal)
+{
+	(void)signal;  // its whole work is that wait4() returns EINTR
+}
+
+// Wake the loop every so many milliseconds; 0: no more.
+int nj_timer(uint32_t milliseconds)
+{
+	struct itimerval timer = {
+		.it_interval = { milliseconds / 1000, (milliseconds % 1000) * 1000 },
+	};
+
+	timer.it_value = timer.it_interval;
+	return setitimer(ITIMER_REAL, &timer, NULL) < 0 ? -errno : 0;
+}
+
+static int start_watchdog(void)
+{
+	sigset_t all, before;
+	pthread_t thread;
+	int error;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&thread, NULL, watch, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return -error;
+}
+
+// Make this process the supervisor: a group of its own, deaf to all but its
+// timer, dead with the front, and not to be looked into.
+int nj_supervise_alone(int32_t front)
+{
+	struct sigaction action = { .sa_handler = tick };
+	sigset_t mask;
+
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setpgid(0, 0) < 0)
+		return -errno;
+	if (getppid() != front)
+		return -ESRCH;
+	if (prctl(PR_SET_DUMPABLE, 0) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
+		return -errno;
+	sigfillset(&mask);
+	sigdelset(&mask, SIGALRM);
+	sigprocmask(SIG_SETMASK, &mask, NULL);
+	return 0;
+}
+
+int nj_watch_start(struct nj_shared *shared)
+{
+	watched = shared;
+	return start_watchdog();
+}

@@ -1,0 +1,111 @@
+"""
+The loop: wait, decide, act, resume, until no process is left.
+
+A :class:`Plan` goes in and an :class:`Outcome` comes out; what happened in between
+is in the plan's journal and in the report that it is given at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from netjail.errors import NetjailError
+from netjail.model import Decision
+
+if TYPE_CHECKING:
+    from netjail.journal import Journal
+    from netjail.kernel.probe import Host
+    from netjail.policy import Policy
+    from netjail.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to run, and how."""
+
+    command: tuple[str, ...]
+    policy: Policy
+    journal: Journal
+    audit: bool
+    orphans: str
+    """``wait`` or ``kill``: what becomes of processes that outlive the command."""
+    keep_fds: tuple[int, ...]
+    show_args: bool
+    strict: bool
+    fail_on: str
+    """``denied``, ``attempt`` or ``never``; see ``report.exit_status``."""
+    exit_code: int
+    quiet: bool
+    verbose: bool
+    finish: Callable[[Report], None]
+    """Called in the supervisor at the end: prints the summary."""
+    say: Callable[[str], None]
+    """Writes one line to stderr, unless -q was given."""
+    complain: Callable[[NetjailError], None]
+    """Says what stops netjail, on stderr, -q or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the command ended, as netjail shall end."""
+
+    code: int
+    signal: int
+    """The fatal signal to raise again, or 0."""
+
+
+def run(plan: Plan) -> Outcome:
+    """
+    Run the plan's command under its policy, and wait for its last process.
+
+    :raises NetjailError: where netjail itself fails; exit status 125.
+    """
+    from netjail.filter import program
+    from netjail.kernel.probe import probe, require
+    from netjail.kernel.start import Launch, start
+    from netjail.kernel.tracee import Shared
+    from netjail.supervisor.loop import Supervisor
+    from netjail.syscalls import ROWS
+
+    host = probe()
+    require(host)
+    key = int.from_bytes(os.urandom(8), "little")
+    code = program(ROWS, key, weak=host.weak)
+
+    def supervise(shared: Shared, front: int, channel: int, attached: int) -> None:
+        try:
+            Supervisor(plan, host, shared).run(code, key, front, channel, attached)
+        except NetjailError as error:
+            shared.end(125, 0)
+            plan.complain(error)
+
+    launch = Launch(plan.command, code, _scopes(plan, host), plan.keep_fds)
+    return Outcome(*start(launch, supervise))
+
+
+def _scopes(plan: Plan, host: Host) -> int:
+    """What the Landlock domain keeps inside; see landlock(7), "Scope flags"."""
+    from netjail.kernel.start import SCOPE_ABSTRACT, SCOPE_SIGNAL
+
+    if host.weak:
+        return 0
+    # Its kernel would refuse an abstract name outside before a rule could allow it.
+    outside = plan.audit or _reaches_abstract(plan.policy)
+    return SCOPE_SIGNAL | (0 if outside else SCOPE_ABSTRACT)
+
+
+def _reaches_abstract(policy: Policy) -> bool:
+    return any(
+        engine.default is Decision.ALLOW or any(rule.glob.abstract for rule in engine.allow_paths)
+        for engine in policy.engines
+    )
+
+
+def leave(outcome: Outcome) -> None:
+    """End this process as *outcome* says: does not return."""
+    from netjail.kernel.start import leave as end
+
+    end(outcome.code, outcome.signal)

@@ -1,0 +1,249 @@
+"""The supervisor's side: stops out of the core, answers into it, the book in between."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from netjail.errors import HostError, NetjailError, TraceeGone
+from netjail.kernel.owners import Owners
+from netjail.kernel.tracee import Event, Jail, Kind, Shared, supervise_alone, timer
+from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
+from netjail.report import Listener, Scope, exit_status
+from netjail.supervisor.book import Book
+from netjail.supervisor.world import World
+from netjail.syscalls import ROWS, Shape, decode, unread
+from netjail.tree import Tree, name_of
+
+if TYPE_CHECKING:
+    from netjail.kernel.probe import Host
+    from netjail.stops import Stop
+    from netjail.supervisor import Plan
+
+_SECOND = 1000
+_SOON = 5  # milliseconds between looks at a name's look-up
+_PATIENCE = 2.0  # seconds until it is said who is waited for
+
+# Ping sockets are let through; what they send is judged.
+_LET = frozenset({Protocol.ICMP})
+
+
+class Supervisor:
+    """One run of a plan, in the supervisor process."""
+
+    def __init__(self, plan: Plan, host: Host, shared: Shared) -> None:
+        self._plan = plan
+        self._host = host
+        self._shared = shared
+        self._book = Book(plan, host)
+        self._rare: frozenset[Protocol] = frozenset()
+        self._waiting: list[Event] = []
+        self._status: int | None = None
+        self._ended_at = 0.0
+        self._said_waiting = False
+        self._flushed = time.monotonic()
+
+    def run(self, program: bytes, key: int, front: int, channel: int, attached: int) -> None:
+        """
+        Supervise until the last process has ended; the shared page then says how.
+
+        :raises NetjailError: where netjail cannot go on; the jail ends with this process.
+        """
+        owners = Owners()
+        jail = Jail(program, key, self._shared, channel, owners)
+        supervise_alone(front)
+        self._jail = jail
+        self._tree = Tree(jail.ancestor)
+        self._world = World(owners)
+        jail.attach(front)
+        os.write(attached, b"1")
+        os.close(attached)
+        timer(_SECOND)
+        self._book.begin()
+        while self._step(jail.next()):
+            pass
+        self._finish()
+
+    def _step(self, event: Event) -> bool:
+        """Deal with one event; False: the jail is at its end."""
+        if event.kind is Kind.DONE:
+            return False
+        if event.kind is Kind.NOT_STARTED:
+            self._not_started(event)
+            return True
+        try:
+            handler = self._HANDLERS.get(event.kind)
+            if handler:
+                handler(self, event)
+        except TraceeGone:
+            pass  # killed between its stop and our answer
+        return not (self._shared.give_up or self._over())
+
+    def _over(self) -> bool:
+        return self._status is not None and self._plan.orphans == "kill"
+
+    # ---- events ----
+
+    def _on_call(self, event: Event) -> None:
+        stop = event.stop
+        assert stop is not None
+        shape = ROWS[stop.row].shape
+        outcome = decode(stop, self._rare)
+        if isinstance(outcome, Verdict):
+            self._carry_out(event, unread(stop), outcome, named=False)
+        elif shape is Shape.LISTEN:
+            self._on_listen(event, outcome)
+        elif shape is Shape.SOCKET:
+            self._on_socket(event, outcome)
+        elif shape is Shape.SHUT:
+            self._on_shut(event, outcome)
+        else:
+            self._judge(event, outcome)
+
+    def _judge(self, event: Event, attempt: Attempt) -> None:
+        self._world.begin(attempt)
+        verdict = self._plan.policy.decide(attempt, self._world)
+        if isinstance(verdict, Pending):
+            if not self._waiting:
+                timer(_SOON)
+            self._waiting.append(event)
+            return
+        self._carry_out(event, attempt, verdict)
+
+    def _carry_out(
+        self, event: Event, attempt: Attempt, verdict: Verdict, named: bool = True
+    ) -> None:
+        structural = verdict.reason in (Reason.STRUCTURE, Reason.MALFORMED, Reason.INTERNAL)
+        runs = verdict.decision is Decision.ALLOW or (self._plan.audit and not structural)
+        cache = verdict.cacheable and named
+        token = 0
+        if not event.again and (named or verdict.decision is Decision.DENY):
+            token = self._book.note(attempt, verdict, self._tree.of(event.tid, attempt.process), runs)
+        if cache and not token:
+            token = self._book.token_of(attempt, verdict)
+        if runs:
+            self._jail.allow(event.tid, token, cache)
+        else:
+            self._jail.deny(event.tid, verdict.error or errno.EPERM, token, cache)
+
+    def _on_socket(self, event: Event, attempt: Attempt) -> None:
+        if attempt.protocols <= _LET:
+            self._rare |= attempt.protocols
+            self._jail.let(event.tid)
+            return
+        error = errno.EPERM if Protocol.RAW in attempt.protocols else errno.EAFNOSUPPORT
+        why = "sockets of this kind cannot be judged, so none is made"
+        verdict = Verdict(Decision.DENY, Reason.STRUCTURE, why=why, error=error)
+        self._carry_out(event, attempt, verdict)
+
+    def _on_shut(self, event: Event, attempt: Attempt) -> None:
+        row = ROWS[event.stop.row] if event.stop else ROWS[0]
+        verdict = Verdict(Decision.DENY, Reason.STRUCTURE, why=row.hint, error=row.error)
+        self._carry_out(event, attempt, verdict)
+
+    def _on_listen(self, event: Event, attempt: Attempt) -> None:
+        (protocol, *others) = sorted(attempt.protocols, key=lambda member: member.value)
+        inet = protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP) or bool(others)
+        opened = self._plan.policy.listen(attempt.endpoint, Protocol.TCP)
+        who = self._tree.of(event.tid, attempt.process)
+        if not inet and self._plan.strict and protocol is Protocol.UNIX:
+            self._book.listener(
+                Listener(attempt.endpoint, protocol, Scope.REFUSED, who.chain), who, event.tid, ""
+            )
+            self._jail.deny(event.tid, errno.EPERM, 0, False)
+            return
+        if not inet and not attempt.descriptor.shared:
+            self._jail.let(event.tid)
+            failed = 0
+        else:
+            failed = self._jail.listen(event.tid, inet and not opened)
+        if failed:
+            return
+        scope = Scope.LOCAL if not inet else Scope.OPEN if opened else Scope.MACHINE
+        port = getattr(attempt.endpoint, "port", 0)
+        fix = f"--bind :{port}" if scope is Scope.MACHINE and port else ""
+        listener = Listener(
+            attempt.endpoint, Protocol.TCP if inet else protocol, scope, who.chain, fix
+        )
+        self._book.listener(listener, who, event.tid, "")
+
+    def _on_result(self, event: Event) -> None:
+        self._book.result(event.token, event.result)
+
+    def _on_tick(self, event: Event) -> None:
+        now = time.monotonic()
+        if self._waiting and self._world.poll():
+            self._ask_again()
+        if now - self._flushed >= 1:
+            self._flushed = now
+            self._flush()
+        if self._status is not None and now - self._ended_at >= _PATIENCE:
+            self._say_waiting()
+
+    def _ask_again(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            try:
+                self._on_call(event)
+            except TraceeGone:
+                continue
+        if not self._waiting:
+            timer(_SECOND)
+
+    def _on_exited(self, event: Event) -> None:
+        self._status = event.status
+        self._ended_at = time.monotonic()
+
+    _HANDLERS: dict[Kind, Callable[[Supervisor, Event], None]] = {
+        Kind.CALL: _on_call,
+        Kind.RESULT: _on_result,
+        Kind.TICK: _on_tick,
+        Kind.EXITED: _on_exited,
+    }
+
+    # ---- the end ----
+
+    def _not_started(self, event: Event) -> None:
+        command = self._plan.command[0]
+        if event.status != 2:
+            cause = os.strerror(event.result) if event.result else "it was killed"
+            raise HostError(f"the command cannot be confined: {cause}", "see docs/threat-model.md")
+        missing = event.result in (errno.ENOENT, errno.ENOTDIR)
+        hint = "is it in PATH, and spelled so?" if missing else "is it an executable program?"
+        if missing and os.path.exists(command) and "/" in command:
+            hint = "it is there, but the interpreter that it names is not"
+        self._plan.complain(NetjailError(f"{command}: {os.strerror(event.result)}", hint))
+        self._status = (127 if missing else 126) << 8
+
+    def _flush(self) -> None:
+        for token, count in self._jail.drain():
+            self._book.count(token, count)
+        self._book.flush()
+
+    def _say_waiting(self) -> None:
+        if self._said_waiting:
+            return
+        self._said_waiting = True
+        names = []
+        for pid in self._jail.living()[:5]:
+            process = self._jail.ancestor(pid, 0)
+            names.append(f"{name_of(process) if process else '?'} ({pid})")
+        who = ", ".join(names) or "threads that go on"
+        self._plan.say(f"the command ended; waiting for {who}; --orphans kill would end them")
+
+    def _finish(self) -> None:
+        self._flush()
+        status = self._status or 0
+        signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        report, plan = self._book.report, self._plan
+        code = exit_status(os.waitstatus_to_exitcode(status), plan.fail_on, report, plan.exit_code)
+        for warning in self._world.warnings:
+            report.warn(warning)
+        try:
+            self._book.end(0 if signal else code, signal)
+        finally:
+            plan.finish(report)
+        self._shared.end(0 if signal else code, signal)

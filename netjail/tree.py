@@ -1,0 +1,92 @@
+"""
+Who descends from whom, and what each process is called.
+
+The core keeps names and parents from fork and exec on; this asks it once a process
+and remembers a bounded number of answers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import NamedTuple
+
+from netjail.model import Process
+
+KNOWN = 4096
+"""Processes remembered; the others are asked for again."""
+_DEPTH = 16  # as much of a chain as a person reads
+
+
+class Lineage(NamedTuple):
+    """A process and the names of its line, its own first: ``("curl", "make", "sh")``."""
+
+    process: Process
+    chain: tuple[str, ...]
+
+
+class Tree:
+    """
+    The processes of a jail, asked for by the tid of a stopped task.
+
+    :param ancestor: gives the process *depth* steps up from a tid, None past the top.
+    """
+
+    def __init__(self, ancestor: Callable[[int, int], Process | None]) -> None:
+        self._ancestor = ancestor
+        self._known: OrderedDict[int, Lineage] = OrderedDict()
+
+    def of(self, tid: int, process: int) -> Lineage:
+        """The caller, which is stopped, and its line; *process* is its stable id."""
+        found = self._known.get(process)
+        if found:
+            self._known.move_to_end(process)
+            return found
+        found = self._ask(tid, process)
+        self._known[process] = found
+        if len(self._known) > KNOWN:
+            self._known.popitem(last=False)
+        return found
+
+    def _ask(self, tid: int, process: int) -> Lineage:
+        line: list[Process] = []
+        while len(line) < _DEPTH and (one := self._ancestor(tid, len(line))):
+            line.append(one)
+        if not line:
+            return Lineage(Process(process, 0, tid, "", ()), ("?",))
+        parent = line[1].id if len(line) > 1 else 0
+        who = replace(line[0], parent=parent, uid=_uid(tid), cwd=_cwd(tid))
+        return Lineage(who, _chain(line))
+
+
+def _chain(line: list[Process]) -> tuple[str, ...]:
+    # A fork that has not exec'ed has its parent's image: say the name once.
+    names: list[str] = []
+    for before, one in zip([None, *line], line, strict=False):
+        if before is None or (before.exe, before.argv) != (one.exe, one.argv):
+            names.append(name_of(one))
+    return tuple(name for name in names if name) or ("?",)
+
+
+def name_of(process: Process) -> str:
+    """What a person calls it: the script that an interpreter runs, else the program."""
+    program = os.path.basename(process.exe.removesuffix(" (deleted)"))
+    return program or (os.path.basename(process.argv[0]) if process.argv else "")
+
+
+def _uid(tid: int) -> int:
+    try:
+        with open(f"/proc/{tid}/status", "rb") as file:
+            line = next(line for line in file if line.startswith(b"Uid:"))
+    except (OSError, StopIteration):
+        return -1
+    return int(line.split()[2])  # real, effective, saved, file system: proc(5)
+
+
+def _cwd(tid: int) -> str:
+    try:
+        return os.readlink(f"/proc/{tid}/cwd")
+    except OSError:
+        return ""
