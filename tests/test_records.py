@@ -14,7 +14,6 @@ from scene import CHAIN, CURL, allowed, attempt, denied, inet
 from netjail import records
 from netjail.endpoints import Netlink, Unix
 from netjail.model import Operation, Protocol, Reason
-from netjail.report import Listener, Report, Scope
 
 # What os.fsdecode and JSON may hand us: any character, lone surrogates too.
 TEXT = st.text(st.characters(codec=None))
@@ -172,14 +171,12 @@ def test_a_start_tells_the_versions_and_hides_arguments():
 
 def test_a_listener_and_the_end_read_back():
     who = records.proc(CURL, 4243, CHAIN, False)
-    listener = Listener(inet("::", 80), Protocol.TCP, Scope.MACHINE, CHAIN, "--bind :80")
-    report = Report(attempted=3, allowed=2, denied=1)
-    report.warn("w\udcff")
-    listen = records.listen_record(listener, who)
-    end = records.end_record(0, 9, report, 77)
+    listen = records.listen_record(inet("::", 80), Protocol.TCP, who, scope="machine")
+    end = records.end_record(
+        0, 9, counts=(3, 2, 1), rules={":443": 2}, warnings=["w\udcff"], size=77
+    )
     assert records.decode(records.encode(listen)) == listen
     assert records.decode(records.encode(end)) == end
-    assert (listen.scope, listen.fix) == ("machine", "--bind :80")
     assert (end.attempts, end.allowed, end.denied, end.warnings) == (3, 2, 1, ("w\\xff",))
 
 

@@ -7,11 +7,9 @@ that is not UTF-8 has ``\\xNN`` for the odd bytes: strict JSON has no place for 
 
 from __future__ import annotations
 
-import enum
 import errno
 import sys
 import time
-import typing
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -179,56 +177,41 @@ def process_record(process: Process, show: bool) -> ProcessRecord:
     )
 
 
-class Opened(typing.Protocol):
-    """What is asked of a ``report.Listener``: a layer above, so that it is named by shape."""
-
-    @property
-    def endpoint(self) -> Endpoint: ...
-    @property
-    def protocol(self) -> Protocol: ...
-    @property
-    def scope(self) -> enum.Enum: ...
-    @property
-    def fix(self) -> str: ...
-
-
-class Counts(typing.Protocol):
-    """What is asked of a ``report.Report``, by shape as well."""
-
-    attempted: int
-    allowed: int
-    denied: int
-
-    @property
-    def rules(self) -> Mapping[str, int]: ...
-    @property
-    def warnings(self) -> Iterable[str]: ...
-
-
-def listen_record(listener: Opened, who: Proc, rule: str = "") -> ListenRecord:
-    """A listener; *rule* is the ``--bind`` that opened it."""
+def listen_record(
+    endpoint: Endpoint, protocol: Protocol, who: Proc, *, scope: str, rule: str = "", fix: str = ""
+) -> ListenRecord:
+    """A listener; *scope* is the value of a ``report.Scope``."""
     return ListenRecord(
         ts=now(),
-        proto=listener.protocol.value,
-        dest=dest(listener.endpoint),
-        scope=listener.scope.value,
+        proto=protocol.value,
+        dest=dest(endpoint),
+        scope=scope,
         rule=plain(rule),
-        fix=plain(listener.fix),
+        fix=plain(fix),
         proc=who,
     )
 
 
-def end_record(code: int, signal: int, counts: Counts, size: int) -> EndRecord:
-    """How a run ended; *size* is the journal's, in bytes."""
+def end_record(
+    code: int,
+    signal: int,
+    *,
+    counts: tuple[int, int, int],
+    rules: Mapping[str, int],
+    warnings: Iterable[str],
+    size: int,
+) -> EndRecord:
+    """How a run ended; *counts* are attempted, allowed, denied, and *size* the journal's."""
+    attempts, allowed, denied = counts
     return EndRecord(
         ts=now(),
         code=code,
         signal=signal,
-        attempts=counts.attempted,
-        allowed=counts.allowed,
-        denied=counts.denied,
-        rules={plain(rule): count for rule, count in counts.rules.items()},
-        warnings=tuple(plain(warning) for warning in counts.warnings),
+        attempts=attempts,
+        allowed=allowed,
+        denied=denied,
+        rules={plain(rule): count for rule, count in rules.items()},
+        warnings=tuple(plain(warning) for warning in warnings),
         bytes=size,
     )
 
