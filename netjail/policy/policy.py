@@ -34,6 +34,7 @@ _CARRIERS: dict[type, frozenset[Protocol]] = {
     Unix: frozenset({Protocol.UNIX, Protocol.OTHER}),
     Netlink: frozenset({Protocol.NETLINK, Protocol.OTHER}),
 }
+_NETLINK = {Protocol.NETLINK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def _not_by_rules(attempt: Attempt) -> Verdict:
     if isinstance(endpoint, Unspecified) and attempt.operation is Operation.CONNECT:
         # connect(2): it dissolves the association, and reaches nobody.
         return wording.fixed(Reason.DEFAULT, "it disconnects")
-    if isinstance(endpoint, Netlink) and attempt.protocols <= {Protocol.NETLINK}:
+    if isinstance(endpoint, Netlink) and attempt.protocols & _CARRIERS[Netlink] == _NETLINK:
         if endpoint == Netlink(0, 0):
             return wording.fixed(Reason.DEFAULT, "it asks the kernel")
         why = "netlink to other programs cannot be allowed"
