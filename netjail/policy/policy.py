@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TypeVar
@@ -150,10 +150,17 @@ def _for_each(
             verdicts[protocol] = verdict
     allowed = [p for p, v in verdicts.items() if v.decision is Decision.ALLOW]
     denied = [p for p, v in verdicts.items() if v.decision is Decision.DENY]
+    # Nobody is there over the other protocol: whatever the descriptor is, the call
+    # reaches only what is allowed. Else no program with threads could reach itself.
+    if allowed and all(verdicts[p].reason is Reason.NO_LISTENER for p in denied):
+        denied = []
     if pending and not denied:
         return Pending(frozenset(pending))
-    if not (allowed and denied):
-        return next(iter(verdicts.values()))
+    if not denied:
+        verdict = verdicts[allowed[0]]
+        return replace(verdict, cacheable=all(one.cacheable for one in verdicts.values()))
+    if not allowed:
+        return verdicts[denied[0]]
     fix = verdicts[denied[0]].fix
     words = (allowed[0].value, denied[0].value)
     return wording.ambiguous(verdicts[allowed[0]], verdicts[denied[0]], words, fix)

@@ -81,9 +81,21 @@ def run(plan: Plan) -> Outcome:
         except NetjailError as error:
             shared.end(125, 0)
             plan.complain(error)
+        except Exception as error:
+            shared.end(125, 0)
+            plan.complain(_internal(error))
 
     launch = Launch(plan.command, code, _scopes(plan, host), plan.keep_fds)
     return Outcome(*start(launch, supervise))
+
+
+def _internal(error: Exception) -> NetjailError:
+    """A mistake of ours, with the place for the report; the jail ends, fail closed."""
+    from traceback import extract_tb
+
+    where = "; ".join(f"{frame.name}:{frame.lineno}" for frame in extract_tb(error.__traceback__))
+    kind = type(error).__name__
+    return NetjailError(f"internal error: {kind}: {error} ({where})", "please report this line")
 
 
 def _scopes(plan: Plan, host: Host) -> int:
