@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parent / "formats"
 TEXT = st.text(st.characters(codec=None))
 
 
-COPIED = " +(fix|to open): "
+COPIED = " +(fix|to open): |netjail: policy "
 
 
 def test_the_golden_file():

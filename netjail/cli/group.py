@@ -80,6 +80,7 @@ def _usage(error: click.ClickException) -> UsageError:
 
 
 @click.group(
+    "netjail",
     cls=Group,
     epilog=_EXAMPLES,
     invoke_without_command=True,

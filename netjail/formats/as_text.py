@@ -66,7 +66,7 @@ _SCOPES = {
 def render(report: Report, colour: bool = False, width: int = 80, verbose: bool = False) -> str:
     """The summary at the end of a run: plain text, or with ANSI colours."""
     room = len(report.groups) + _ROOM if verbose else _ROOM
-    lines = list(_head(report, width))
+    lines = list(_head(report))
     for title, body in (
         ("would be denied" if report.audit else "denied", _denied(report, room, width)),
         ("allowed", _allowed(report, room, width)),
@@ -81,9 +81,9 @@ def render(report: Report, colour: bool = False, width: int = 80, verbose: bool 
     return "".join(_paint(line, colour) + "\n" for line in lines)
 
 
-def _head(report: Report, width: int) -> Iterator[Line]:
+def _head(report: Report) -> Iterator[Line]:
     for path in report.policies:
-        yield [(f"netjail: policy {visible(path, width - 16)}", "")]
+        yield [(f"netjail: policy {visible(path, 1000)}", "")]
     start = ("netjail: audit, " if report.audit else "netjail: ", "")
     calls = _calls(report.attempted, "network ")
     if not report.attempted:
