@@ -1,5 +1,5 @@
 """
-What can be done about an attempt, one row each, and the errnos it can be given.
+What can be done about an attempt, one row each.
 
 To add an action, write its row in ``ACTIONS``: the supervisor does what the row
 says and asks nothing else about it. ``choose`` is the one place where a verdict
@@ -8,10 +8,8 @@ and the mode meet.
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass
 
-from netjail.errors import Place, RuleError, guess
 from netjail.model import Decision, Reason, Verdict
 
 
@@ -40,38 +38,3 @@ def choose(verdict: Verdict, audit: bool) -> Action:
     if audit and verdict.reason not in _HELD_IN_AUDIT:
         return ACTIONS[Decision.ALLOW]
     return ACTIONS[verdict.decision]
-
-
-# name: number; errno.errorcode has one name a number, so the other names are added
-ERRNOS: dict[str, int] = {name: number for number, name in errno.errorcode.items()} | {
-    "EWOULDBLOCK": errno.EWOULDBLOCK,
-    "EOPNOTSUPP": errno.EOPNOTSUPP,
-    "ENOTSUP": errno.ENOTSUP,
-    "EDEADLOCK": errno.EDEADLOCK,
-}
-
-
-def error_named(name: str, place: Place | None = None) -> int:
-    """
-    The number of an errno, for a denied call.
-
-    :raises RuleError: for a name that errno(3) does not have; a number is refused
-        as well: 0 would tell the program that its call was made.
-    """
-    number = ERRNOS.get(name.upper())
-    if number is None:
-        hint = guess(name.upper(), _USUAL) + ", and every other name of errno(3)"
-        raise RuleError(f"{name!r} is not the name of an errno", hint, place)
-    return number
-
-
-_USUAL = (
-    "EACCES",
-    "ECONNREFUSED",
-    "ECONNRESET",
-    "EHOSTUNREACH",
-    "ENETDOWN",
-    "ENETUNREACH",
-    "EPERM",
-    "ETIMEDOUT",
-)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import shlex
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from world import World, attempt
 
 from netjail.endpoints import Inet, Netlink, Unix, Unknown, Unspecified
 from netjail.model import (
@@ -28,50 +29,6 @@ from netjail.stops import Descriptor
 
 ALLOW, DENY = Decision.ALLOW, Decision.DENY
 TCP, UDP, ICMP, UNIX = Protocol.TCP, Protocol.UDP, Protocol.ICMP, Protocol.UNIX
-
-
-@dataclass
-class World:
-    """Facts by hand; *asked* is what the policy wanted to know."""
-
-    owned: Owner = Owner.REMOTE
-    names: dict[str, list[str] | None] = field(default_factory=dict)
-    local_names: frozenset[str] = frozenset()
-    error: int = 0
-    true_path: bytes | None = None
-    asked: list[str] = field(default_factory=list)
-
-    def owner(self, attempt, protocol):
-        self.asked.append("owner")
-        return self.owned
-
-    def missing(self, attempt):
-        return self.error
-
-    def resolved(self, attempt):
-        if self.error:
-            return b""
-        return attempt.endpoint.path if self.true_path is None else self.true_path
-
-    def addresses(self, name):
-        self.asked.append(name)
-        found = self.names.get(name, [])
-        return None if found is None else frozenset(map(ip_address, found))
-
-    def resolvers(self):
-        return frozenset({ip_address("127.0.0.53")})
-
-    def trusted(self, name):
-        return name in self.local_names
-
-
-def attempt(endpoint, *protocols, operation=Operation.CONNECT):
-    if isinstance(endpoint, str):
-        host, _, port = endpoint.rpartition(":")
-        endpoint = Inet(ip_address(host.strip("[]")), int(port))
-    if not protocols:
-        protocols = (UNIX,) if isinstance(endpoint, Unix) else (TCP,)
-    return Attempt(1, 1, "connect", operation, frozenset(protocols), endpoint, Descriptor(0))
 
 
 def decide(allow, deny, what, facts=None, **rules):

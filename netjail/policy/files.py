@@ -81,10 +81,17 @@ def _toml(text: str, name: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        found = re.search(r" \(at line (\d+), column (\d+)\)$", str(error))
-        place = Place(name, int(found[1]), int(found[2])) if found else Place(name)
-        message = str(error)[: found.start()] if found else str(error)
+        message, _, where = str(error).partition(" (at ")
+        found = re.match(r"line (\d+), column (\d+)", where)
+        place = (
+            Place(name, int(found[1]), int(found[2])) if found else _place(name, text, len(text))
+        )
         raise RuleError(message[:1].lower() + message[1:], "see toml.io", place) from None
+
+
+def _place(name: str, text: str, offset: int) -> Place:
+    before = text[:offset]
+    return Place(name, before.count("\n") + 1, offset - before.rfind("\n"))
 
 
 # A string with its quotes, a comment, or the end of a list: TOML 1.0.0, "String".
@@ -153,8 +160,7 @@ class _Reader:
         return self._at(start[0]) if start else Place(self.name)
 
     def _at(self, offset: int) -> Place:
-        before = self.text[:offset]
-        return Place(self.name, before.count("\n") + 1, offset - before.rfind("\n"))
+        return _place(self.name, self.text, offset)
 
 
 @dataclass(frozen=True, slots=True)

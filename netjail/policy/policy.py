@@ -15,12 +15,12 @@ from functools import reduce
 from pathlib import Path
 from typing import TypeVar
 
-from netjail.actions import error_named
 from netjail.endpoints import Inet, Netlink, Unix, Unspecified
 from netjail.errors import Place
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
 from netjail.policy import files, rules, wording
 from netjail.policy.engine import Engine, Query
+from netjail.policy.errnos import error_named
 from netjail.policy.facts import Facts
 from netjail.policy.files import Entry, Sheet
 from netjail.policy.rules import AddressRule, Rule
