@@ -18,7 +18,7 @@ from netjail.syscalls import NOTIFY_NUMBER, Action, Clause, Compare, Condition, 
 
 # Opcodes, include/uapi/linux/bpf_common.h.
 LOAD, AND, RETURN = 0x20, 0x54, 0x06
-JUMP, EQUAL, GREATER, AT_LEAST, ANY_BIT = 0x05, 0x15, 0x25, 0x35, 0x45
+JUMP, EQUAL, AT_LEAST, ANY_BIT = 0x05, 0x15, 0x35, 0x45
 
 # Return values, include/uapi/linux/seccomp.h.
 KILL_PROCESS = 0x80000000
