@@ -30,8 +30,13 @@ else
 	fetch="python3 -c 'import urllib.request as r; print(r.urlopen(\"$url\").read().decode(), end=\"\")'"
 fi
 
+bold= plain=
+if [ -t 1 ]; then
+	bold=$(printf '\033[1m') plain=$(printf '\033[0m')
+fi
+
 title() {
-	printf '\n\033[1m# %s\033[0m\n' "$1"
+	printf '\n%s# %s%s\n' "$bold" "$1" "$plain"
 }
 
 run() {
