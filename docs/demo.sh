@@ -3,6 +3,7 @@
 #
 # A web server on loopback plays the outside world, so that this needs no network.
 set -eu
+exec 2>&1 # one stream: what the program says, then what netjail says
 
 netjail=${1:-netjail}
 case $netjail in */*) netjail=$(cd "$(dirname "$netjail")" && pwd)/${netjail##*/} ;; esac
@@ -41,7 +42,10 @@ title() {
 
 run() {
 	printf '$ %s\n' "$*"
-	eval "$*" || printf '(exit status %s)\n' $?
+	status=0
+	eval "$*" || status=$?
+	[ $status -eq 0 ] || printf '(exit status %s)\n' $status
+	[ $status -ne 125 ] || exit 1 # netjail itself failed
 }
 
 title 'Nothing is allowed: the program is refused, and told so by the kernel.'
