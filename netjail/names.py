@@ -9,6 +9,7 @@ so that a slow name server never holds the jail. The order is the system's: lite
 from __future__ import annotations
 
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -140,6 +141,7 @@ class Names:
             entry = self._entries.get(name)
             if entry is None or entry.expires <= self._clock():
                 self._start(name)
+                entry = self._entries.get(name)
             # An old answer serves while the next is under way.
             return entry.answer.addresses | entry.before if entry else None
 
@@ -193,8 +195,17 @@ class Names:
     def _start(self, name: str) -> None:
         if name in self._running:
             return
-        self._running.add(name)
-        threading.Thread(target=self._run, args=(name,), name=f"name {name}", daemon=True).start()
+        thread = threading.Thread(target=self._run, args=(name,), name=f"name {name}", daemon=True)
+        # Signals are the loop's: a thread that took one would leave its wait uninterrupted.
+        # A new thread inherits the mask, and so do those that it makes.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            thread.start()
+            self._running.add(name)
+        except RuntimeError as error:  # the limit of processes, RLIMIT_NPROC
+            self._keep(name, _Answer(frozenset(), _FLOOR, f"cannot be looked up: {error}"))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _run(self, name: str) -> None:
         try:
@@ -204,12 +215,15 @@ class Names:
             # resolve; a thread that died silently would leave the caller waiting.
             answer = _Answer(frozenset(), _FLOOR, f"cannot be looked up: {error}")
         with self._lock:
-            before = self._entries.get(name)
-            kept = before.answer.addresses if before else frozenset()
-            expires = self._clock() + min(max(answer.seconds, _FLOOR), _CEILING)
-            self._entries[name] = _Entry(answer, expires, kept)
+            self._keep(name, answer)
             self._running.discard(name)
-            self._finished = True
+
+    def _keep(self, name: str, answer: _Answer) -> None:
+        before = self._entries.get(name)
+        kept = before.answer.addresses if before else frozenset()
+        expires = self._clock() + min(max(answer.seconds, _FLOOR), _CEILING)
+        self._entries[name] = _Entry(answer, expires, kept)
+        self._finished = True
 
     def _look_up(self, name: str) -> _Answer:
         answers: list[_Answer] = []

@@ -41,8 +41,13 @@ class AddressSet:
     def __contains__(self, address: Address) -> bool:
         return bisect_right(self.edges, _position(address)) % 2 == 1
 
+    @classmethod
+    def union(cls, sets: Iterable[AddressSet]) -> AddressSet:
+        """The addresses of all *sets*."""
+        return cls(_merge([span for each in sets for span in _spans(each.edges)]))
+
     def __or__(self, other: AddressSet) -> AddressSet:
-        return AddressSet(_merge([*_spans(self.edges), *_spans(other.edges)]))
+        return self.union((self, other))
 
     def __sub__(self, other: AddressSet) -> AddressSet:
         outside = AddressSet(_invert(self.edges)) | other

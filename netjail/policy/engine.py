@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from netjail.endpoints import Address, Inet, Unix, canonical
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import wording
+from netjail.policy.addresses import AddressSet
 from netjail.policy.facts import Facts
 from netjail.policy.paths import PathRule
 from netjail.policy.rules import AddressRule, Rule
@@ -78,13 +79,43 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """The rules on IP of one kind that speak of one protocol."""
+
+    fixed: tuple[AddressRule, ...]
+    live: tuple[AddressRule, ...]
+    reach: AddressSet
+    """What the fixed ones match at most: most attempts end here, however many rules."""
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule], protocol: Protocol) -> Group:
+        """Sort the rules that apply to *protocol*."""
+        some = [r for r in rules if isinstance(r, AddressRule) and protocol in r.protocols]
+        fixed = tuple(rule for rule in some if rule.fixed)
+        live = tuple(rule for rule in some if not rule.fixed)
+        return cls(fixed, live, AddressSet.union(rule.target.addresses for rule in fixed))
+
+    def fixed_on(self, query: Query) -> list[AddressRule]:
+        """The fixed rules that could match one of the forms."""
+        if not any(form in self.reach for form in query.forms):
+            return []
+        return [rule for rule in self.fixed if rule.takes(query.endpoint.port)]
+
+    def live_on(self, query: Query) -> list[AddressRule]:
+        """The live rules that could match."""
+        return [rule for rule in self.live if rule.takes(query.endpoint.port)]
+
+
+@dataclass(frozen=True, slots=True)
 class Engine:
     """The rules of one policy."""
 
-    allow: tuple[AddressRule, ...]
-    deny: tuple[AddressRule, ...]
+    allow: dict[Protocol, Group]
+    deny: dict[Protocol, Group]
     allow_paths: tuple[PathRule, ...]
     deny_paths: tuple[PathRule, ...]
+    deny_own: AddressRule | None
+    """A denial of ``self`` that means unix listeners as well."""
     default: Decision
     error: int
     """The errno of a denied call."""
@@ -95,11 +126,13 @@ class Engine:
     ) -> Engine:
         """Compile rules."""
         allows, denies = list(allow), list(deny)
+        own = (rule for rule in denies if isinstance(rule, AddressRule) and rule.covers_unix)
         return cls(
-            tuple(rule for rule in allows if isinstance(rule, AddressRule)),
-            tuple(rule for rule in denies if isinstance(rule, AddressRule)),
+            {protocol: Group.of(allows, protocol) for protocol in _IP},
+            {protocol: Group.of(denies, protocol) for protocol in _IP},
             tuple(rule for rule in allows if isinstance(rule, PathRule)),
             tuple(rule for rule in denies if isinstance(rule, PathRule)),
+            next(own, None),
             default,
             error,
         )
@@ -109,14 +142,15 @@ class Engine:
         if query.protocol not in _IP:
             why = f"{query.protocol.value} sockets cannot be allowed in this version"
             return wording.fixed(Reason.STRUCTURE, why, errno.EPERM)
-        applying = self._applying(self.deny, query)
-        verdict = self._denied(query, applying)
+        group = self.deny[query.protocol]
+        denials = group.live_on(query)
+        verdict = self._denied(query, group.fixed_on(query), denials)
         if verdict is not None:
             return verdict
         # A verdict stays true until the end only if no live denial could have come first.
-        lasting = all(rule.fixed for rule in applying)
-        allows = self._applying(self.allow, query)
-        rule = _covering(query, allows)
+        lasting = not denials
+        permissions = self.allow[query.protocol].fixed_on(query)
+        rule = _covering(query, permissions)
         if rule is not None:
             return wording.allowed(rule, cacheable=lasting)
         if self.default is Decision.ALLOW:
@@ -124,33 +158,27 @@ class Engine:
             return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, cacheable=lasting)
         if query.owner() is Owner.JAIL:
             return wording.own(query.endpoint)
-        return self._by_live_rules(query, allows, lasting)
-
-    @staticmethod
-    def _applying(rules: tuple[AddressRule, ...], query: Query) -> list[AddressRule]:
-        port = query.endpoint.port
-        return [rule for rule in rules if rule.applies(query.protocol, port)]
+        return self._by_live_rules(query, permissions, lasting)
 
     # A denial of any form denies: what it says of 10.0.0.0/8 holds for the NAT64 or
     # tunnelled spelling as well.
-    def _denied(self, query: Query, rules: list[AddressRule]) -> Verdict | Pending | None:
-        for rule in rules:
-            if rule.fixed:
-                for form in filter(rule.matches, query.forms):
-                    return wording.refused(rule, wording.host(form), self.error, True)
-        for rule in rules:
-            if not rule.fixed:
-                for form in query.forms:
-                    if query.hits(rule, form):
-                        spared, name = wording.host(form), rule.target.name
-                        return wording.refused(rule, spared, self.error, False, name)
+    def _denied(
+        self, query: Query, fixed: list[AddressRule], live: list[AddressRule]
+    ) -> Verdict | Pending | None:
+        for rule in fixed:
+            for form in filter(rule.matches, query.forms):
+                return wording.refused(rule, wording.host(form), self.error, True)
+        for rule in live:
+            for form in query.forms:
+                if query.hits(rule, form):
+                    spared, name = wording.host(form), rule.target.name
+                    return wording.refused(rule, spared, self.error, False, name)
         return Pending(frozenset(query.pending)) if query.pending else None
 
     def _by_live_rules(
-        self, query: Query, allows: list[AddressRule], lasting: bool
+        self, query: Query, fixed: list[AddressRule], lasting: bool
     ) -> Verdict | Pending:
-        fixed = [rule for rule in allows if rule.fixed]
-        live = [rule for rule in allows if not rule.fixed]
+        live = self.allow[query.protocol].live_on(query)
         open_forms = [f for f in query.forms if not any(rule.matches(f) for rule in fixed)]
         rebound: Verdict | None = None
         for rule in live:
@@ -192,10 +220,9 @@ class Engine:
         for rule in self.deny_paths:
             if rule.matches(endpoint) or (reached and rule.matches(reached)):
                 return wording.refused(rule, wording.path(reached or endpoint), self.error, False)
-        owner = facts.owner(attempt, Protocol.UNIX) if self._asks_for_owner else None
-        for self_rule in self.deny:
-            if self_rule.covers_unix and owner is Owner.JAIL:
-                return wording.refused(self_rule, "", self.error, False)
+        owner = facts.owner(attempt, Protocol.UNIX) if self.deny_own else None
+        if self.deny_own and owner is Owner.JAIL:
+            return wording.refused(self.deny_own, "", self.error, False)
         for rule in self.allow_paths:
             if reached and rule.matches(reached):
                 return wording.allowed(rule)
@@ -206,10 +233,6 @@ class Engine:
     @property
     def _asks_for_paths(self) -> bool:
         return bool(self.allow_paths or self.deny_paths)
-
-    @property
-    def _asks_for_owner(self) -> bool:
-        return any(rule.covers_unix for rule in self.deny)
 
     def _unmatched_unix(
         self, attempt: Attempt, endpoint: Unix, facts: Facts, owner: Owner | None
@@ -237,7 +260,7 @@ def _covering(query: Query, rules: list[AddressRule]) -> AddressRule | None:
     """
     deciding: list[AddressRule] = []
     for form in query.forms:
-        found = next((rule for rule in rules if rule.fixed and rule.matches(form)), None)
+        found = next((rule for rule in rules if rule.matches(form)), None)
         if found is None:
             return None
         deciding.append(found)

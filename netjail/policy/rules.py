@@ -63,11 +63,13 @@ class AddressRule:
         """Whether it is a plain ``self``, which means unix listeners as well."""
         return self.target.live is Live.SELF and not self.ports and self.protocols == _PORTED
 
-    def applies(self, protocol: Protocol, port: int) -> bool:
-        """Whether it speaks of *protocol* and *port* at all."""
-        if protocol not in self.protocols:
-            return False
+    def takes(self, port: int) -> bool:
+        """Whether it speaks of *port*."""
         return not self.ports or any(first <= port <= last for first, last in self.ports)
+
+    def applies(self, protocol: Protocol, port: int) -> bool:
+        """Whether it speaks of *protocol* and *port*."""
+        return protocol in self.protocols and self.takes(port)
 
     def matches(self, address: Address) -> bool:
         """Whether a fixed rule matches *address*."""
