@@ -68,6 +68,7 @@ struct nj_launch {
 	const void *filter;        // struct sock_filter[filter_length]
 	uint16_t filter_length;
 	int32_t channel;           // a SOCK_SEQPACKET socket to the supervisor
+	int32_t holder;            // a SOCK_SEQPACKET socket: files to hold, see holder.c
 	int32_t attached;          // a pipe: the supervisor writes when it holds us
 	int32_t supervisor;
 	uint64_t landlock_scoped;  // LANDLOCK_SCOPE_*; 0: no domain
@@ -173,7 +174,7 @@ struct nj_ancestor {
 
 struct nj_jail;
 int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
-		struct nj_jail **ret);
+		int32_t holder, struct nj_jail **ret);
 int nj_await_child(struct nj_jail *jail, int32_t *ret);
 int nj_attach(struct nj_jail *jail, int32_t front, int32_t command);
 int nj_next(struct nj_jail *jail, struct nj_stop *ret);
@@ -186,6 +187,7 @@ int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t s
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);
 int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity);
+int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size);
 int nj_timer(uint32_t milliseconds);
 int nj_supervise_alone(int32_t front);
 

@@ -147,6 +147,7 @@ static void read_call(struct nj_jail *jail, struct nj_task *task)
 	struct nj_call *call = task->call;
 
 	call->named = false;
+	call->held = false;
 	call->name_size = 0;
 	call->fault = 0;
 	switch (call->shape) {

@@ -89,6 +89,7 @@ struct nj_call {
 	uint8_t control[NJ_CONTROL_MAX];
 	uint32_t index;         // sendmmsg: the message under way
 	uint32_t sent;          // sendmmsg: messages that went out
+	bool held;              // its path leads through the holder
 	uint32_t changed;       // bits of the argument registers that point to our copy
 };
 
@@ -137,7 +138,10 @@ struct nj_jail {
 	struct nj_shared *shared;
 	int32_t front;
 	int32_t command;
-	int32_t holder;
+	int32_t holder;        // pid, 0 before its fork, -1 once it is gone
+	int32_t holder_channel;
+	bool holder_ready;
+	uint32_t held;         // files handed to it so far
 	int32_t channel;       // towards the front's children until the exec
 	int32_t listener;      // seccomp notifications, -1 before the filter exists
 	bool launching;        // our own code still runs in the child
@@ -218,6 +222,10 @@ int nj_inject(struct nj_jail *jail, struct nj_task *task);
 int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
 void nj_inject_abandon(struct nj_jail *jail, struct nj_task *task);
 void nj_answer_strangers(struct nj_jail *jail);
+
+// holder.c
+void nj_holder_run(int channel);
+int nj_holder_stop(struct nj_jail *jail, int status);
 
 // signals.c
 int nj_request(const struct nj_task *task);

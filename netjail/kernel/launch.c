@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -78,6 +79,19 @@ static int send_listener(int channel, int listener)
 	return sendmsg(channel, &message, 0) < 0 ? -errno : 0;
 }
 
+// In the jail's own Landlock domain, so that the jail may look into it; a child of
+// the front, so that the command has none that it did not make.
+static int fork_holder(int channel)
+{
+	long child = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+
+	if (child < 0)
+		return -errno;
+	if (!child)
+		nj_holder_run(channel);
+	return 0;
+}
+
 static int confine(const struct nj_launch *launch)
 {
 	int listener, error;
@@ -94,7 +108,7 @@ static int confine(const struct nj_launch *launch)
 		return listener;
 	error = send_listener(launch->channel, listener);
 	close(listener);
-	return error;
+	return error ? error : fork_holder(launch->holder);
 }
 
 // The interpreter ignores these two (Python/pylifecycle.c); exec would pass it on.
@@ -152,6 +166,7 @@ int nj_launch(const struct nj_launch *launch, int32_t *ret)
 		run_child(launch);
 	*ret = child;
 	close(launch->channel);
+	close(launch->holder);
 	if (read(launch->attached, &attached, 1) != 1)
 		return -ECHILD;
 	return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;

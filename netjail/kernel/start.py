@@ -17,7 +17,7 @@ from pathlib import Path
 
 from netjail.errors import KernelError, NetjailError
 from netjail.kernel._core import ffi, lib
-from netjail.kernel.tracee import Shared, _check
+from netjail.kernel.links import Links, Shared
 
 # LANDLOCK_SCOPE_* of include/uapi/linux/landlock.h, ABI 6.
 SCOPE_ABSTRACT, SCOPE_SIGNAL = 1, 2
@@ -36,28 +36,30 @@ class Launch:
     """Sockets above 2 that are passed on."""
 
 
-def start(launch: Launch, supervise: Callable[[Shared, int, int, int], None]) -> tuple[int, int]:
+def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]:
     """
-    Run *launch* under *supervise*, which gets the shared page, the front's pid, its end
-    of the channel and the descriptor to say "attached" on, in a process of its own.
+    Run *launch* under *supervise*, which runs in a process of its own.
 
     :returns: how to leave: an exit status, and a signal to die by or 0.
     :raises NetjailError: if the supervisor died, or the child could not be started.
     """
     shared = Shared()
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    child, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    takes, holder = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     attached, attach = os.pipe()
-    front = os.getpid()
+    links = Links(shared, os.getpid(), channel.fileno(), holder.fileno(), attach)
     closed = _sockets(launch.keep)
     lib.nj_hold_signals()
     supervisor = os.fork()
     if not supervisor:
-        ours.close()
+        child.close()
+        takes.close()
         os.close(attached)
-        _exit_after(supervise, shared, front, theirs.detach(), attach)
-    theirs.close()
+        _exit_after(supervise, links)
+    channel.close()
+    holder.close()
     os.close(attach)
-    _launch(launch, ours.detach(), attached, supervisor, closed)
+    _launch(launch, (child.detach(), takes.detach(), attached, supervisor), closed)
     ret = ffi.new("int *")
     result = lib.nj_front(shared.page, supervisor, ret)
     if result < 0:
@@ -68,19 +70,17 @@ def start(launch: Launch, supervise: Callable[[Shared, int, int, int], None]) ->
     return (ret[0], 0) if ret[0] >= 0 else (0, -ret[0])
 
 
-def _exit_after(supervise: Callable[[Shared, int, int, int], None], *given: object) -> None:
+def _exit_after(supervise: Callable[[Links], None], links: Links) -> None:
     code = 125
     try:
-        supervise(*given)  # type: ignore[arg-type]
+        supervise(links)
         code = 0
     finally:
         # No cleaning up: buffers and exit functions are the front's.
         os._exit(code)
 
 
-def _launch(
-    launch: Launch, channel: int, attached: int, supervisor: int, closed: Sequence[int]
-) -> None:
+def _launch(launch: Launch, ends: tuple[int, int, int, int], closed: Sequence[int]) -> None:
     words = [ffi.new("char[]", os.fsencode(word)) for word in launch.command]
     environment = [ffi.new("char[]", word) for word in _environment()]
     filter_bytes = ffi.from_buffer(launch.program)
@@ -90,7 +90,7 @@ def _launch(
     request = ffi.new("struct nj_launch *")
     request.file, request.argv, request.envp = words[0], argv, envp
     request.filter, request.filter_length = filter_bytes, len(launch.program) // 8
-    request.channel, request.attached, request.supervisor = channel, attached, supervisor
+    request.channel, request.holder, request.attached, request.supervisor = ends
     request.landlock_scoped = launch.scoped
     request.closed, request.closed_count = numbers, len(closed)
     # The supervisor tells what went wrong; all that is left here is to wait for it.

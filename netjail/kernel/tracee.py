@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from netjail.errors import KernelError, TraceeGone
 from netjail.kernel._core import ffi, lib
+from netjail.kernel.links import Links, check
 from netjail.kernel.owners import Owners
 from netjail.model import Process
 from netjail.stops import Descriptor, Stop
@@ -53,46 +53,17 @@ class Event:
     """Of EXITED, as wait(2) gives it; of NOT_STARTED the step that failed."""
 
 
-def _check(result: int, operation: str) -> int:
-    if result >= 0:
-        return result
-    # ESRCH: the task was killed while it was stopped; its end will be reported.
-    raise (TraceeGone if result == -3 else KernelError)(operation, -result)
-
-
-class Shared:
-    """The page that the front and the supervisor share; see ``api.h``."""
-
-    def __init__(self) -> None:
-        ret = ffi.new("struct nj_shared **")
-        _check(lib.nj_shared_new(ret), "mmap")
-        self.page: Any = ret[0]
-
-    @property
-    def give_up(self) -> bool:
-        """The user wants what is left ended."""
-        return bool(self.page.give_up)
-
-    def end(self, code: int, signal: int) -> None:
-        """Tell the front how to leave."""
-        self.page.exit_code = code
-        self.page.exit_signal = signal
-        self.page.ended = 1
-
-
 class Jail:
     """
     The traced processes.
 
     :param program: the seccomp filter that they run under, see ``filter.program``.
+    :param links: to the front and its children.
     :param owners: told of every socket that the jail makes.
-    :param channel: where the child that becomes the command reports itself.
     :raises KernelError: if a part of the jail cannot be set up.
     """
 
-    def __init__(
-        self, program: bytes, key: int, shared: Shared, channel: int, owners: Owners
-    ) -> None:
+    def __init__(self, program: bytes, key: int, links: Links, owners: Owners) -> None:
         self._program = ffi.from_buffer(program)
         self._rows = ffi.new(
             "struct nj_row[]",
@@ -108,7 +79,7 @@ class Jail:
         config.owners = owners.handle
         self._owners = owners
         ret = ffi.new("struct nj_jail **")
-        _check(lib.nj_jail_new(config, shared.page, channel, ret), "setting up the vault")
+        check(lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret), "setting up the vault")
         self._jail = ret[0]
         self._stop = ffi.new("struct nj_stop *")
         self._ancestor = ffi.new("struct nj_ancestor *")
@@ -117,14 +88,14 @@ class Jail:
     def attach(self, front: int) -> int:
         """Take hold of the front and of the child; returns the child's pid."""
         ret = ffi.new("int32_t *")
-        _check(lib.nj_await_child(self._jail, ret), "fork")
-        _check(lib.nj_attach(self._jail, front, ret[0]), "ptrace")
+        check(lib.nj_await_child(self._jail, ret), "fork")
+        check(lib.nj_attach(self._jail, front, ret[0]), "ptrace")
         return int(ret[0])
 
     def next(self) -> Event:
         """Run until there is something to do."""
         stop = self._stop
-        _check(lib.nj_next(self._jail, stop), "tracing")
+        check(lib.nj_next(self._jail, stop), "tracing")
         kind = Kind(stop.kind)
         if kind is Kind.CALL:
             return Event(kind, stop.tid, _stop(stop), bool(stop.again))
@@ -134,25 +105,35 @@ class Jail:
 
     def allow(self, tid: int, token: int, cache: bool) -> None:
         """Let a call run on the judged copy; with a *token* its result is reported."""
-        _check(lib.nj_allow(self._jail, tid, token, cache), "allowing a call")
+        check(lib.nj_allow(self._jail, tid, token, cache), "allowing a call")
 
     def deny(self, tid: int, error: int, token: int, cache: bool) -> None:
         """Make a call fail with *error*, without running it."""
-        _check(lib.nj_deny(self._jail, tid, error, token, cache), "refusing a call")
+        check(lib.nj_deny(self._jail, tid, error, token, cache), "refusing a call")
 
     def let(self, tid: int) -> None:
         """Let a call run as it is: what was judged is all in registers."""
-        _check(lib.nj_pass(self._jail, tid), "passing a call")
+        check(lib.nj_pass(self._jail, tid), "passing a call")
 
     def listen(self, tid: int, tie: bool) -> int:
         """Listen in the tracee's place, for this machine only if *tie*; returns the errno."""
         ret = ffi.new("int32_t *")
-        _check(lib.nj_listen(self._jail, tid, tie, ret), "listen")
+        check(lib.nj_listen(self._jail, tid, tie, ret), "listen")
         return int(ret[0])
 
     def rename(self, tid: int, name: bytes) -> None:
         """Replace the socket address of a judged call by one that cannot be redirected."""
-        _check(lib.nj_rename(self._jail, tid, name, len(name)), "pinning a path")
+        check(lib.nj_rename(self._jail, tid, name, len(name)), "pinning a path")
+
+    def hold(self, fd: int) -> bytes:
+        """
+        Have an O_PATH descriptor held; returns a path that leads to its very inode.
+
+        :raises KernelError: if the holder is gone: the jail killed or changed it.
+        """
+        ret = ffi.new("char[64]")
+        check(lib.nj_hold(self._jail, fd, ret, 64), "holding a path")
+        return bytes(ffi.string(ret))
 
     def ancestor(self, tid: int, depth: int) -> Process | None:
         """The process *depth* steps above the task *tid*, 0 for its own."""
@@ -204,9 +185,9 @@ def _stop(raw: Any) -> Stop:
 
 def timer(milliseconds: int) -> None:
     """Have ``Jail.next`` return with a TICK so often; 0: no more."""
-    _check(lib.nj_timer(milliseconds), "setitimer")
+    check(lib.nj_timer(milliseconds), "setitimer")
 
 
 def supervise_alone(front: int) -> None:
     """Make this process the supervisor: a group of its own, dead with the *front*."""
-    _check(lib.nj_supervise_alone(front), "prctl")
+    check(lib.nj_supervise_alone(front), "prctl")

@@ -18,7 +18,7 @@
 #define SPIN 40000ULL  // nanoseconds
 
 int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
-		struct nj_jail **ret)
+		int32_t holder, struct nj_jail **ret)
 {
 	struct nj_jail *jail = calloc(1, sizeof(*jail));
 	int error;
@@ -28,6 +28,7 @@ int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_
 	jail->config = *config;
 	jail->shared = shared;
 	jail->channel = channel;
+	jail->holder_channel = holder;
 	jail->listener = -1;
 	jail->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN : 0;
 	jail->cache = calloc(NJ_CACHE_SETS * NJ_CACHE_WAYS, sizeof(*jail->cache));
@@ -126,8 +127,6 @@ static int ended(struct nj_jail *jail, int32_t tid, int status)
 
 	if (task)
 		nj_task_remove(jail, task);
-	if (tid == jail->holder)
-		jail->holder = 0;
 	if (tid != jail->command)
 		return 0;
 	jail->command = -1;
@@ -198,6 +197,10 @@ static int birth_stop(struct nj_jail *jail, struct nj_task *task)
 
 	if (ptrace(PTRACE_GETEVENTMSG, task->tid, 0, &child) < 0)
 		return -errno;
+	if (jail->launching) {
+		jail->holder = (int32_t)child;
+		return nj_resume(task->tid, PTRACE_CONT, 0);
+	}
 	error = nj_task_born(jail, task, (int32_t)child);
 	return error ? error : nj_resume(task->tid, nj_request(task), 0);
 }
@@ -271,6 +274,11 @@ static int handle(struct nj_jail *jail, int32_t tid, int status)
 
 	if (tid == jail->front)
 		return nj_front_stopped(jail->shared, tid, status);
+	// The one fork before the exec: launch.c.
+	if (jail->launching && tid != jail->command && !jail->holder)
+		jail->holder = tid;
+	if (tid == jail->holder)
+		return nj_holder_stop(jail, status);
 	if (!WIFSTOPPED(status))
 		return ended(jail, tid, status);
 	task = nj_task_find(jail, tid);
@@ -394,6 +402,7 @@ int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t s
 	if (size > NJ_NAME_MAX)
 		return -ENAMETOOLONG;
 	memcpy(task->call->name, name, size);
+	task->call->held = true;
 	task->call->name_size = size;
 	return 0;
 }

@@ -17,6 +17,7 @@ from netjail.model import Decision
 
 if TYPE_CHECKING:
     from netjail.journal import Journal
+    from netjail.kernel.links import Links
     from netjail.kernel.probe import Host
     from netjail.policy import Policy
     from netjail.report import Report
@@ -66,7 +67,6 @@ def run(plan: Plan) -> Outcome:
     from netjail.filter import program
     from netjail.kernel.probe import probe, require
     from netjail.kernel.start import Launch, start
-    from netjail.kernel.tracee import Shared
     from netjail.supervisor.loop import Supervisor
     from netjail.syscalls import ROWS
 
@@ -75,14 +75,14 @@ def run(plan: Plan) -> Outcome:
     key = int.from_bytes(os.urandom(8), "little")
     code = program(ROWS, key, weak=host.weak)
 
-    def supervise(shared: Shared, front: int, channel: int, attached: int) -> None:
+    def supervise(links: Links) -> None:
         try:
-            Supervisor(plan, host, shared).run(code, key, front, channel, attached)
+            Supervisor(plan, host, links).run(code, key)
         except NetjailError as error:
-            shared.end(125, 0)
+            links.shared.end(125, 0)
             plan.complain(error)
         except Exception as error:
-            shared.end(125, 0)
+            links.shared.end(125, 0)
             plan.complain(_internal(error))
 
     launch = Launch(plan.command, code, _scopes(plan, host), plan.keep_fds)

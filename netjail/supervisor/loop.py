@@ -8,12 +8,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from netjail.endpoints import Unix
 from netjail.errors import HostError, NetjailError, TraceeGone
 from netjail.kernel.owners import Owners
-from netjail.kernel.tracee import Event, Jail, Kind, Shared, supervise_alone, timer
+from netjail.kernel.links import Links
+from netjail.kernel.tracee import Event, Jail, Kind, supervise_alone, timer
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
 from netjail.report import Listener, Scope, exit_status
 from netjail.supervisor.book import Book
+from netjail.supervisor.pin import pin
 from netjail.supervisor.world import World
 from netjail.syscalls import ROWS, Shape, decode, unread
 from netjail.tree import Tree, name_of
@@ -34,10 +37,11 @@ _LET = frozenset({Protocol.ICMP})
 class Supervisor:
     """One run of a plan, in the supervisor process."""
 
-    def __init__(self, plan: Plan, host: Host, shared: Shared) -> None:
+    def __init__(self, plan: Plan, host: Host, links: Links) -> None:
         self._plan = plan
         self._host = host
-        self._shared = shared
+        self._links = links
+        self._shared = links.shared
         self._book = Book(plan, host)
         self._rare: frozenset[Protocol] = frozenset()
         self._waiting: list[Event] = []
@@ -46,21 +50,22 @@ class Supervisor:
         self._said_waiting = False
         self._flushed = time.monotonic()
 
-    def run(self, program: bytes, key: int, front: int, channel: int, attached: int) -> None:
+    def run(self, program: bytes, key: int) -> None:
         """
         Supervise until the last process has ended; the shared page then says how.
 
         :raises NetjailError: where netjail cannot go on; the jail ends with this process.
         """
         owners = Owners()
-        jail = Jail(program, key, self._shared, channel, owners)
-        supervise_alone(front)
+        links = self._links
+        jail = Jail(program, key, links, owners)
+        supervise_alone(links.front)
         self._jail = jail
         self._tree = Tree(jail.ancestor)
         self._world = World(owners)
-        jail.attach(front)
-        os.write(attached, b"1")
-        os.close(attached)
+        jail.attach(links.front)
+        os.write(links.attached, b"1")
+        os.close(links.attached)
         timer(_SECOND)
         self._book.begin()
         while self._step(jail.next()):
@@ -119,6 +124,10 @@ class Supervisor:
         structural = verdict.reason in (Reason.STRUCTURE, Reason.MALFORMED, Reason.INTERNAL)
         runs = verdict.decision is Decision.ALLOW or (self._plan.audit and not structural)
         cache = verdict.cacheable and named
+        if runs and self._by_path(attempt, verdict):
+            failed = pin(self._jail, event.tid, self._world.unix(attempt))
+            if failed:
+                verdict, runs = failed, False
         token = 0
         if not event.again and (named or verdict.decision is Decision.DENY):
             token = self._book.note(attempt, verdict, self._tree.of(event.tid, attempt.process), runs)
@@ -128,6 +137,16 @@ class Supervisor:
             self._jail.allow(event.tid, token, cache)
         else:
             self._jail.deny(event.tid, verdict.error or errno.EPERM, token, cache)
+
+    def _by_path(self, attempt: Attempt, verdict: Verdict) -> bool:
+        endpoint = attempt.endpoint
+        if not isinstance(endpoint, Unix) or endpoint.abstract or self._plan.audit:
+            return False
+        if verdict.decision is not Decision.ALLOW or not endpoint.path:
+            return False
+        # Where everything is allowed, it does not matter where a path leads.
+        refuses = any(engine.deny_paths for engine in self._plan.policy.engines)
+        return refuses or verdict.reason is not Reason.DEFAULT
 
     def _on_socket(self, event: Event, attempt: Attempt) -> None:
         if attempt.protocols <= _LET:

@@ -1,0 +1,57 @@
+"""
+A judged unix path, to an address that cannot be led elsewhere.
+
+What is judged is an inode; between that and the call, a link can be swapped. So the
+call gets a path into the holder's descriptors, see ``kernel/holder.c``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from socket import AF_UNIX
+
+from netjail.errors import KernelError
+from netjail.kernel.owners import Resolved
+from netjail.kernel.tracee import Jail
+from netjail.model import Decision, Reason, Verdict
+
+_LOST = "the path cannot be held still here: {}"
+
+
+def pin(jail: Jail, tid: int, found: Resolved) -> Verdict | None:
+    """Redirect the judged call of *tid* to the inode *found*; or why it cannot be."""
+    if found.fd is None:
+        return Verdict(
+            Decision.DENY,
+            Reason.NO_LISTENER,
+            why="it does not exist",
+            error=found.error or errno.ECONNREFUSED,
+        )
+    if not _same_view(tid):
+        return _refused("the program has mounts, a root or a user namespace of its own")
+    try:
+        path = jail.hold(found.fd)
+    except KernelError as error:
+        return _refused(str(error))
+    jail.rename(tid, struct.pack("=H", AF_UNIX) + path + b"\0")
+    return None
+
+
+def _refused(why: str) -> Verdict:
+    text = _LOST.format(why)
+    return Verdict(Decision.DENY, Reason.INTERNAL, why=text, error=errno.ECONNREFUSED)
+
+
+# /proc must mean to the program what it means to us. In a user namespace of its own
+# another of its threads could mount over it, or change the root, after this look.
+def _same_view(tid: int) -> bool:
+    try:
+        ours, theirs = os.stat("/proc/self/root/."), os.stat(f"/proc/{tid}/root/.")
+        return (ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino) and all(
+            os.readlink(f"/proc/{tid}/ns/{kind}") == os.readlink(f"/proc/self/ns/{kind}")
+            for kind in ("mnt", "user")
+        )
+    except OSError:
+        return False
