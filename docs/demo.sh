@@ -14,6 +14,7 @@ cd "$folder"
 echo 'hello from outside the jail' >page
 
 # Port 0: the kernel picks a free one, and the server's first line says which.
+: >server.log
 python3 -u -m http.server 0 --bind 127.0.0.1 >server.log 2>&1 &
 server=$!
 port=
