@@ -36,7 +36,7 @@ class Server:
     """
 
     kind: str
-    address: str
+    address: str = "127.0.0.1"
     port: int = 0
     answer: bytes = b""
     """Sent to each connection, and back for each datagram."""

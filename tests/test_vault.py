@@ -1,0 +1,204 @@
+"""What was judged is what runs: nobody swaps, writes or replaces the judged copy."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+
+import pytest
+from servers import Server
+
+# Races need time to be won; raise it to look for rarer ones.
+SECONDS = os.environ.get("NETJAIL_ATTACK_SECONDS", "1")
+
+# what flips, who flips it, the servers' kind
+FLIPS = [
+    pytest.param("sendto", "thread", "udp", id="sendto-by-a-thread"),
+    pytest.param("sendto", "process", "udp", id="sendto-by-a-process-with-the-page"),
+    pytest.param("sendto", "mem", "udp", id="sendto-by-proc-mem"),
+    pytest.param("sendto", "writev", "udp", id="sendto-by-process-vm-writev"),
+    pytest.param("connect", "thread", "tcp", id="connect-by-a-thread"),
+    pytest.param("connect", "process", "tcp", id="connect-by-a-process-with-the-page"),
+    pytest.param("udp-connect", "thread", "udp", id="connect-then-send"),
+    pytest.param("fastopen", "thread", "tcp", id="fastopen"),
+    pytest.param("family", "thread", "udp", id="the-family"),
+    pytest.param("message-address", "thread", "udp", id="the-address-of-a-message"),
+    pytest.param("name", "thread", "udp", id="msg-name"),
+    pytest.param("name", "process", "udp", id="msg-name-by-a-process-with-the-page"),
+    pytest.param("presence", "thread", "udp", id="whether-there-is-a-msg-name"),
+    pytest.param("length", "thread", "udp", id="msg-namelen"),
+    pytest.param("vector", "thread", "udp", id="the-names-in-a-sendmmsg-vector"),
+    pytest.param("vector-address", "thread", "udp", id="the-address-of-a-sendmmsg-vector"),
+    pytest.param("path", "thread", "unix", id="a-unix-path"),
+    pytest.param("link", "thread", "unix", id="where-a-unix-path-leads"),
+]
+
+
+def pair(serve, what: str, kind: str, directory) -> tuple[Server, Server]:
+    """The allowed server and the denied one, as alike as the attack needs."""
+    if kind == "unix":
+        return serve("unix", f"{directory}/a"), serve("unix", f"{directory}/d")
+    if what == "family":
+        allowed = serve("udp")
+        return allowed, serve("udp", "::1", port=allowed.port)
+    allowed = serve(kind)
+    if what == "sendto":
+        return allowed, serve(kind, "127.0.0.2", port=allowed.port)
+    return allowed, serve(kind)
+
+
+def rule(server: Server) -> str:
+    return f"unix:{server.address}" if server.kind == "unix" else f"{server.host}:{server.port}"
+
+
+@pytest.mark.parametrize(("what", "who", "kind"), FLIPS)
+def test_a_flip_never_reaches_the_denied_one(trace, serve, workdir, what, who, kind):
+    allowed, denied = pair(serve, what, kind, workdir)
+    args = [what, who, SECONDS]
+    options = ("--allow", rule(allowed))
+    result = trace(*options, fixture="flip", args=args, to=[allowed, denied])
+    assert result.exit_code == 0
+    succeeded = int(result.stdout.split()[0])
+    assert denied.accepted == 0
+    assert allowed.accepted >= succeeded >= 20
+
+
+@pytest.mark.parametrize(("what", "who", "kind"), FLIPS)
+def test_the_same_flip_beats_a_jail_without_a_vault(program, serve, tmp_path, what, who, kind):
+    """Else the test above would say nothing."""
+    for attempt in range(5):
+        directory = tmp_path / str(attempt)
+        directory.mkdir()
+        allowed, denied = pair(serve, what, kind, directory)
+        attack = [program("flip"), what, who, "0.3", allowed.target, denied.target]
+        command = [program("naive"), allowed.target, *attack]
+        subprocess.run(command, cwd=directory, check=True, timeout=30, capture_output=True)
+        if denied.accepted:
+            return
+    pytest.fail("the attack never won")
+
+
+def test_swapping_descriptors_never_reaches_another_protocol(trace, serve, workdir):
+    """A rule for TCP alone: a datagram socket put under the call must not send."""
+    allowed = serve("tcp")
+    denied = serve("udp", port=allowed.port)
+    args = ["descriptor", "thread", SECONDS]
+    options = ("--allow", f"tcp://127.0.0.1:{allowed.port}")
+    result = trace(*options, fixture="flip", args=args, to=[allowed, denied])
+    assert result.exit_code == 0
+    assert denied.accepted == 0
+
+
+ATTACKS = [
+    pytest.param("nothing", id="locking-and-syncing-it"),
+    pytest.param("mem", id="writing-by-proc-self-mem"),
+    pytest.param("writev", id="writing-by-process-vm-writev"),
+    pytest.param("protect", id="making-it-writable"),
+    pytest.param("map-files", id="opening-it-by-map-files"),
+    pytest.param("descriptor", id="using-its-descriptor"),
+    pytest.param("unmap", id="unmapping-a-page"),
+    pytest.param("unmap-all", id="unmapping-all-from-zero"),
+    pytest.param("map", id="mapping-over-it"),
+    pytest.param("remap-over", id="moving-a-page-over-it"),
+    pytest.param("remap-away", id="moving-it-away"),
+    pytest.param("remap-pages", id="rearranging-its-pages"),
+    pytest.param("advise", id="giving-advice"),
+    pytest.param("shared-memory", id="attaching-shared-memory"),
+    pytest.param("break", id="moving-the-heap-there"),
+    pytest.param("growth", id="growing-a-stack-into-it"),
+    pytest.param("i386", id="32-bit-calls"),
+]
+
+# attack, whether allowed calls must still succeed: some harm nobody but their owner
+SELF_HARM = [
+    pytest.param("hiding", False, id="making-it-unreadable"),
+    pytest.param("early-map", False, id="mapping-there-first"),
+    pytest.param("early-map-from-thread", False, id="mapping-there-first-from-a-thread"),
+    pytest.param("early-descriptor", True, id="stealing-its-descriptor"),
+    pytest.param("early-numbers", True, id="calling-unused-numbers-meanwhile"),
+    pytest.param("early-alarms", False, id="handlers-that-map-during-the-injection"),
+    pytest.param("early-code", False, id="changing-the-instruction-itself"),
+    pytest.param("executable-reads", True, id="reading-implies-executing"),
+    pytest.param("fresh", True, id="children-that-are-first"),
+    pytest.param("heirs", False, id="children-that-drop-it"),
+    pytest.param("heirs-alarms", True, id="children-with-alarms"),
+    pytest.param("signalled", True, id="stopped-continued-and-killed"),
+]
+
+
+def attack(trace, serve, how, **what):
+    allowed, denied = serve("udp"), serve("udp")
+    args = [how, SECONDS]
+    options = ("--allow", "{host}:{port}")
+    result = trace(*options, fixture="vault", args=args, to=[allowed, denied], **what)
+    assert denied.accepted == 0
+    assert result.exit_code == 0
+    reached, _, tampered = map(int, result.stdout.split())
+    assert tampered == 0
+    return reached, allowed.accepted
+
+
+@pytest.mark.parametrize("how", ATTACKS)
+def test_the_judged_copy_withstands(trace, serve, how):
+    reached, accepted = attack(trace, serve, how)
+    assert accepted >= reached >= 20
+
+
+@pytest.mark.parametrize(("how", "works"), SELF_HARM)
+def test_nobody_gets_out_by(trace, serve, how, works):
+    reached, accepted = attack(trace, serve, how)
+    assert accepted >= reached >= (5 if works else 0)
+
+
+def test_a_program_that_lies_where_the_vault_goes_gets_nowhere_denied(trace, serve):
+    flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x100000"]
+    attack(trace, serve, "nothing", build=flags)
+
+
+def test_a_pointer_whose_low_half_is_zero_names_somebody(trace, serve):
+    """sendto without an address passes unseen: both halves of the pointer must be zero."""
+    denied = serve("udp")
+    code = f"""
+import ctypes, mmap, socket, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+at = libc.mmap(1 << 32, 4096, 3, 0x100032, -1, 0)
+assert at == 1 << 32
+raw = socket.AF_INET.to_bytes(2, "little") + ({denied.port}).to_bytes(2, "big")
+ctypes.memmove(at, raw + socket.inet_aton("127.0.0.1") + bytes(8), 16)
+fd = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+libc.sendto.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int,
+                        ctypes.c_void_p, ctypes.c_uint]
+sent = libc.sendto(fd.fileno(), b"x", 1, 0, at, 16)
+sys.exit(0 if sent == 1 else ctypes.get_errno())
+"""
+    assert trace(command=["python", "-c", code]).exit_code == errno.ECONNREFUSED
+    assert denied.accepted == 0
+    allow = ("--allow", f"127.0.0.1:{denied.port}")
+    assert trace(*allow, command=["python", "-c", code]).exit_code == 0
+    assert denied.accepted == 1
+
+
+def test_a_blocked_call_holds_its_slot(trace, server):
+    """More calls in flight than a small pool would have; each goes where it was judged."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        code = f"""
+import os, socket, threading
+def wait():
+    try:
+        socket.socket().connect(("127.0.0.1", {port}))
+    except OSError:
+        pass
+for _ in range(200):
+    threading.Thread(target=wait, daemon=True).start()
+for _ in range(50):
+    socket.create_connection(("127.0.0.1", {server.port})).close()
+os._exit(0)
+"""
+        result = trace("--allow", "loopback", command=["python", "-c", code])
+    assert result.exit_code == 0
+    assert server.accepted == 50
