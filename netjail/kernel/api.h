@@ -25,8 +25,8 @@ struct nj_shared {
 	struct nj_seen sent[64];
 	int32_t halted;       // supervisor: 1 when it stopped the command with the front
 	int32_t held;         // supervisor: 1: the command is in a group-stop, -1: ended
-	uint32_t resumed;     // supervisor: how often the command left one, or ended
-	uint32_t mirrored;    // front: `resumed` as it was when the front chose to stop
+	uint32_t continues;   // supervisor: how often the front was sent SIGCONT
+	uint32_t mirrored;    // front: `continues` as it was when the front chose to stop
 	int32_t lent;         // 1: the command's own group held the terminal at a stop
 };
 

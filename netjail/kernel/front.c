@@ -35,6 +35,7 @@ struct front {
 	int supervisor;
 	bool gone;         // the command ended, and we waited for it
 	int stopped;       // the signal that stopped the command, by its last report
+	bool reached;      // a report says that the SIGCONT which is to come reached it
 	uint64_t early;    // may have been sent by the terminal before the command's fork
 	uint64_t ignored;  // as we were started: nohup(1), `&` of a plain shell
 };
@@ -97,6 +98,7 @@ static int look(struct front *front)
 	while (pid && !waitid(P_PID, (id_t)pid, &info, WSTOPPED | WCONTINUED | WNOHANG) &&
 	       info.si_pid) {
 		news = info.si_code;
+		front->reached |= news == CLD_CONTINUED || front->stopped;
 		front->stopped = news == CLD_STOPPED ? info.si_status : 0;
 		info.si_pid = 0;
 	}
@@ -168,14 +170,14 @@ static void forward(struct front *front, const siginfo_t *info, bool twin)
 		kill(pid, signal);
 }
 
-// Tell the supervisor which of the command's continues we know of: it voids a stop
-// of ours that is late, see relay.c.
+// Tell the supervisor up to which SIGCONT we know: it voids a stop of ours that is
+// late, see relay.c.
 static uint32_t promise(struct front *front)
 {
-	uint32_t resumed = __atomic_load_n(&front->shared->resumed, __ATOMIC_SEQ_CST);
+	uint32_t continues = __atomic_load_n(&front->shared->continues, __ATOMIC_SEQ_CST);
 
-	__atomic_store_n(&front->shared->mirrored, resumed, __ATOMIC_SEQ_CST);
-	return resumed;
+	__atomic_store_n(&front->shared->mirrored, continues, __ATOMIC_SEQ_CST);
+	return continues;
 }
 
 // The command is no more, or in a session of its own: what is left are orphans.
@@ -228,26 +230,29 @@ static void relay(struct front *front, const siginfo_t *info)
 		forward(front, info, true);
 }
 
-// One try to stop as the command did; false if the supervisor voided it.
-static bool try_stop(struct front *front)
+static void go_on(struct front *front, const siginfo_t *info);
+
+// Stop as the command did, unless a SIGCONT came.
+static void stop_along(struct front *front)
 {
+	siginfo_t flushed = { .si_signo = SIGCONT };
 	uint32_t known = promise(front);
 	int signal;
 
 	look(front);
 	signal = front->stopped;
 	if (!signal || pending() & BIT(SIGCONT))
-		return true;
+		return;
 	stop_self(signal);
 	if (pending() & BIT(SIGCONT))
-		return true;
-	if (__atomic_load_n(&front->shared->resumed, __ATOMIC_SEQ_CST) != known)
-		return false;
-	// Our group is orphaned, its own is not: natively the terminal's stop would
-	// have been dropped. After SIGTTIN and SIGTTOU it would only ask again.
-	if (signal == SIGTSTP)
+		return;
+	if (__atomic_load_n(&front->shared->continues, __ATOMIC_SEQ_CST) != known)
+		// Our stop was late and void; who sent the SIGCONT is not known.
+		go_on(front, &flushed);
+	else if (signal == SIGTSTP)
+		// Our group is orphaned, its own is not: natively the terminal's
+		// stop would have been dropped. After SIGTTIN it would ask again.
 		kill(command(front), SIGCONT);
-	return true;
 }
 
 // The command stopped: so do we, that the shell sees it.
@@ -261,26 +266,27 @@ static void mirror(struct front *front)
 		return;
 	}
 	front->shared->lent = own && nj_foreground() == pid;
-	while (!try_stop(front))
-		;
+	stop_along(front);
 }
 
-// SIGCONT came to us: a command that is still stopped goes on, once; one that was
-// continued since its last report had it already.
+// SIGCONT came to us: a command that is still stopped goes on, once; one that a
+// report says was continued since had it already.
 static void go_on(struct front *front, const siginfo_t *info)
 {
 	struct nj_shared *shared = front->shared;
 	bool halted = __atomic_exchange_n(&shared->halted, 0, __ATOMIC_SEQ_CST);
 	int was = front->stopped, news = look(front), pid = command(front);
-	bool own = pid && own_group(front), told = from_supervisor(front, info);
+	bool own = pid && own_group(front);
+	bool had = front->reached || news || from_supervisor(front, info);
 
+	front->reached = false;
 	if (!pid)
 		return;
 	if (own && shared->lent)
 		nj_give_terminal(front->self, pid);
-	if (halted || (was && !news && !told))
+	if (halted || (was && !had))
 		forward(front, info, false);
-	else if (!was && !news && !told)
+	else if (!had)
 		relay(front, info);
 	if (own && was)
 		kill(-pid, SIGCONT);  // all that the terminal stopped with it
@@ -292,17 +298,19 @@ static void go_on(struct front *front, const siginfo_t *info)
 //
 // SIGCHLD (17) is dequeued before SIGCONT (18), whichever came first. A SIGCONT that
 // reached the command as well came before its stop: after it, it would have voided
-// the report. `again`: the report is of a second stop, so something continued it.
-static bool continued(struct front *front, bool again)
+// the report.
+static bool continued(struct front *front)
 {
 	struct nj_shared *shared = front->shared;
 	siginfo_t info;
+	bool had = front->reached;
 
 	if (!dequeue(BIT(SIGCONT), &info, &AT_ONCE))
 		return false;
-	if (!__atomic_load_n(&shared->halted, __ATOMIC_SEQ_CST) &&
-	    (again || from_supervisor(front, &info) ||
-	     nj_pair(shared->seen, &shared->head, SIGCONT, sender(&info), NJ_ALONE)))
+	front->reached = false;
+	had |= from_supervisor(front, &info) ||
+	       nj_pair(shared->seen, &shared->head, SIGCONT, sender(&info), NJ_ALONE);
+	if (had && !__atomic_load_n(&shared->halted, __ATOMIC_SEQ_CST))
 		return false;
 	go_on(front, &info);
 	return true;
@@ -311,11 +319,9 @@ static bool continued(struct front *front, bool again)
 // Something happened to a child; true when the supervisor ended.
 static bool children(struct front *front)
 {
-	bool again = front->stopped;
-
 	if (reap(front))
 		return true;
-	if (look(front) == CLD_STOPPED && !continued(front, again))
+	if (look(front) == CLD_STOPPED && !continued(front))
 		mirror(front);
 	return false;
 }

@@ -148,12 +148,13 @@ static bool group_stop(int signal)
 	return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
 }
 
-// Whether the front, about to stop as the command did, is late: the command went
-// on meanwhile, and the SIGCONT that told the front so was flushed by its own stop
-// signal (prepare_signal() in kernel/signal.c).
+// Whether the front, about to stop as the command did, is late: a SIGCONT came since
+// it decided to, and its own stop signal flushed that (prepare_signal() in
+// kernel/signal.c). A seized process stops for us at each SIGCONT, flushed or not,
+// and does so before it takes a signal: ptrace_trap_notify() and get_signal().
 static bool late(const struct nj_shared *shared)
 {
-	return __atomic_load_n(&shared->mirrored, __ATOMIC_SEQ_CST) != shared->resumed;
+	return __atomic_load_n(&shared->mirrored, __ATOMIC_SEQ_CST) != shared->continues;
 }
 
 // Pass on the signal that the front is about to receive. It blocks all that it can:
@@ -188,9 +189,11 @@ int nj_front_stopped(struct nj_shared *shared, int front, int status)
 	if (status >> 16 != PTRACE_EVENT_STOP)
 		return front_signal(shared, front, WSTOPSIG(status));
 	// PTRACE_LISTEN leaves it stopped: "Group-stop" in ptrace(2). The other
-	// PTRACE_EVENT_STOP, with SIGTRAP, tells of the SIGCONT that ended it.
+	// PTRACE_EVENT_STOP, with SIGTRAP, tells of a SIGCONT.
 	if (group_stop(WSTOPSIG(status)))
 		request = PTRACE_LISTEN;
+	else
+		__atomic_add_fetch(&shared->continues, 1, __ATOMIC_SEQ_CST);
 	return ptrace(request, front, 0, 0) < 0 ? -errno : 0;
 }
 
@@ -204,7 +207,6 @@ int nj_command_changed(struct nj_shared *shared, int front, int status)
 	shared->held = WIFSTOPPED(status) ? held : -1;
 	if (held || (WIFSTOPPED(status) && !was))
 		return 0;
-	__atomic_add_fetch(&shared->resumed, 1, __ATOMIC_SEQ_CST);
 	// A front that is not stopped takes no notice of our SIGCONT.
 	return kill(front, SIGCONT) < 0 ? -errno : 0;
 }
