@@ -7,7 +7,6 @@ Whose socket would receive, asked about real sockets.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import ipaddress
 import os
@@ -22,17 +21,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from children import CLONE_NEWNET, CLONE_NEWNS, become_nobody, child, unshare
 from netjail.kernel._core import lib
 
 from netjail.endpoints import Inet, Netlink, Unix
-from netjail.kernel import paths
 from netjail.kernel.owners import Owners, Resolved
 from netjail.model import Owner, Protocol
 from netjail.stops import Descriptor
 
 SO_COOKIE = 57
-CLONE_NEWNET = 0x40000000
-CLONE_NEWNS = 0x00020000
 TCP, UDP, MPTCP = socket.IPPROTO_TCP, socket.IPPROTO_UDP, 262
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -127,37 +124,6 @@ def place(owners: Owners, opened: contextlib.ExitStack) -> Place:
 
 def port_of(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
-
-
-@contextlib.contextmanager
-def child(before: Callable[[], None]) -> Iterator[int]:
-    """A process that did *before* and waits, to be looked at as a tracee."""
-    ready, done = os.pipe(), os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            os.close(done[1])
-            before()
-            os.write(ready[1], b"x")
-            os.read(done[0], 1)
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(ready[1])
-    os.close(done[0])
-    try:
-        assert os.read(ready[0], 1) == b"x"
-        yield pid
-    finally:
-        os.close(ready[0])
-        os.close(done[1])
-        os.waitpid(pid, 0)
-
-
-def unshare(flags: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).unshare(flags) != 0:
-        raise OSError(ctypes.get_errno(), "unshare")
 
 
 def apart(program: str) -> str:
@@ -434,9 +400,7 @@ def test_an_ordinary_user_may_ask(place: Place) -> None:
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
+        become_nobody()
         theirs = Place(Owners(), place.opened)
         theirs.owners.add(cookie(theirs.inet("127.0.0.1")))
         os.write(writer, theirs.ask("127.0.0.1", port).value.encode())
@@ -654,102 +618,7 @@ def test_a_socket_of_another_namespace_is_not_called_nobody(place: Place, tmp_pa
     assert (found.owner, found.error) == (Owner.NOBODY, errno.ECONNREFUSED)
 
 
-# -- AF_UNIX: the tracee's view -----------------------------------------------
-
-
-def test_the_tracees_directory_counts(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    place.unix(os.fsencode(tmp_path / "d" / "s"))
-    place.unix(os.fsencode(tmp_path / "t"), own=False)
-    (tmp_path / "d" / "up").symlink_to("../t")
-    (tmp_path / "d" / "absolute").symlink_to(tmp_path / "t")
-    with child(lambda: os.chdir(tmp_path / "d")) as pid:
-        for name, owner in [
-            ("s", Owner.JAIL),
-            ("../d/s", Owner.JAIL),
-            ("../t", Owner.OUTSIDE),
-            ("up", Owner.OUTSIDE),
-            ("absolute", Owner.OUTSIDE),
-        ]:
-            assert place.find(name, tid=pid).owner is owner, name
-
-
-def test_proc_self_is_the_tracees(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "d").mkdir()
-    place.unix(os.fsencode(tmp_path / "d" / "s"))
-    link = tmp_path / "fd"
-    link.symlink_to("/proc/self/fd")
-
-    def enter() -> None:
-        os.chdir(tmp_path / "d")
-        os.dup2(os.open(".", os.O_RDONLY), 200)
-
-    with child(enter) as pid:
-        for name in (
-            "/proc/self/cwd/s",
-            "/proc/thread-self/cwd/s",
-            "/proc/self/fd/200/s",
-            f"/proc/self/root{tmp_path}/d/s",
-            "/proc/self/fd/200/../d/s",
-            f"{link}/200/s",
-            f"/proc/{pid}/cwd/s",
-        ):
-            assert place.find(name, tid=pid).owner is Owner.JAIL, name
-        assert place.find("/proc/self/fd/201/s", tid=pid).error == errno.ENOENT
-        assert place.find("/proc/self/cwd/t", tid=pid).error == errno.ENOENT
-
-
-@needs_root
-def test_the_tracees_root_counts(place: Place, tmp_path: Path) -> None:
-    inside, outside = tmp_path / "root", tmp_path / "s"
-    (inside / "d").mkdir(parents=True)
-    place.unix(os.fsencode(inside / "s"))
-    place.unix(os.fsencode(outside), own=False)
-    (inside / "up").symlink_to("../../../../s")
-    (inside / "absolute").symlink_to("/s")
-    (inside / "d" / "absolute").symlink_to("/s")
-
-    def enter() -> None:
-        os.chroot(inside)
-        os.chdir("/d")
-
-    with child(enter) as pid:
-        for name in ("/s", "/../s", "../s", "../../../s", "absolute", "/absolute", "/up", "../up"):
-            assert place.find(name, tid=pid).owner is Owner.JAIL, name
-        assert place.find(str(outside), tid=pid).error == errno.ENOENT
-        assert place.find("/s", tid=pid).path == os.fsencode(inside / "s")
-
-
-@needs_root
-def test_a_directory_outside_the_root_counts(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "root").mkdir()
-    place.unix(os.fsencode(tmp_path / "s"))
-
-    def enter() -> None:
-        os.chdir(tmp_path)
-        os.chroot("root")
-
-    with child(enter) as pid:
-        assert place.find("s", tid=pid).owner is Owner.JAIL
-        assert place.find(f"../{tmp_path.name}/s", tid=pid).owner is Owner.JAIL
-        assert place.find("/s", tid=pid).error == errno.ENOENT
-
-
-@needs_root
-def test_the_tracees_mounts_count(place: Place, tmp_path: Path) -> None:
-    (tmp_path / "m").mkdir()
-    make_stale(tmp_path / "m" / "s")
-
-    def enter() -> None:
-        unshare(CLONE_NEWNS)
-        subprocess.run(["mount", "--make-rprivate", "/"], check=True)
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path / "m")], check=True)
-        (tmp_path / "m" / "mine").touch()
-
-    with child(enter) as pid:
-        place.unix(f"/proc/{pid}/root{tmp_path}/m/s".encode())
-        assert place.find(str(tmp_path / "m" / "s"), tid=pid).owner is Owner.JAIL
-        assert place.find(str(tmp_path / "m" / "s")).error == errno.ECONNREFUSED
+# -- AF_UNIX: the tracee's view ----------------------------------------------
 
 
 @needs_root
@@ -797,30 +666,10 @@ def test_the_tracees_rights_count(
     path.chmod(file)
     path.parent.chmod(directory)
 
-    def drop() -> None:
-        os.setgroups([])
-        os.setgid(65534)
-        os.setuid(65534)
-
-    with child(drop) as pid:
+    with child(become_nobody) as pid:
         assert place.find(str(path), tid=pid).error == error
     assert place.find(str(path)).owner is Owner.JAIL
     assert os.open(path.parent, os.O_PATH)  # our own rights are back
-
-
-@needs_root
-def test_protected_links_are_not_followed(place: Place, tmp_path: Path) -> None:
-    if Path("/proc/sys/fs/protected_symlinks").read_text().strip() == "0":
-        pytest.skip("fs.protected_symlinks is off")
-    (tmp_path / "d").mkdir()
-    (tmp_path / "d").chmod(0o1777)
-    place.unix(os.fsencode(tmp_path / "s"))
-    (tmp_path / "d" / "link").symlink_to(tmp_path / "s")
-    os.chown(tmp_path / "d" / "link", 65534, 65534, follow_symlinks=False)
-    with child(lambda: os.chdir(tmp_path)) as pid:
-        for name in (f"{tmp_path}/d/link", "d/link", "/proc/self/cwd/d/link"):
-            assert place.find(name, tid=pid).error == errno.EACCES, name
-        assert native(tmp_path / "d" / "link", STREAM) == errno.EACCES
 
 
 # -- The crowd, and the cost --------------------------------------------------
@@ -871,8 +720,3 @@ def test_an_answer_is_quick(place: Place, protocol: int, limit: float) -> None:
         took.append(time.perf_counter() - began)
     # About 25 and 45 microseconds on an idle machine; room for a busy one.
     assert sorted(took)[len(took) // 2] < limit
-
-
-def test_descriptor_info_knows_the_mount() -> None:
-    with open("/proc/self/status") as file:
-        assert paths.descriptor_info(file.fileno())["mnt_id"].isdigit()
