@@ -43,12 +43,11 @@ def native(pid: int, path: str | Path) -> int:
     reader, writer = os.pipe()
     probe = os.fork()
     if probe == 0:
-        with contextlib.suppress(OSError):
-            root = os.open(f"/proc/{pid}/root", os.O_PATH)
-            here = os.open(f"/proc/{pid}/cwd", os.O_PATH)
-            os.fchdir(root)
+        here = os.open(f"/proc/{pid}/cwd", os.O_PATH)
+        os.chdir(f"/proc/{pid}/root")
+        with contextlib.suppress(PermissionError):
             os.chroot(".")
-            os.fchdir(here)
+        os.fchdir(here)
         error = 0
         try:
             os.open(path, os.O_PATH)

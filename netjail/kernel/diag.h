@@ -1,5 +1,5 @@
 // What the files that answer "who listens?" share: netlink.c, cookies.c,
-// diag.c and its two askers.
+// diag.c and its two askers, listener.c.
 #ifndef NJ_DIAG_H
 #define NJ_DIAG_H
 
