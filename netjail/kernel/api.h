@@ -26,6 +26,7 @@ struct nj_shared {
 	int32_t halted;       // supervisor: 1 when it stopped the command with the front
 	int32_t held;         // supervisor: 1: the command is in a group-stop, -1: ended
 	uint32_t continues;   // supervisor: how often the front was sent SIGCONT
+	int32_t stopping;     // front: 1 while it stops because the command did
 	uint32_t mirrored;    // front: `continues` as it was when the front chose to stop
 	int32_t lent;         // 1: the command's own group held the terminal at a stop
 };

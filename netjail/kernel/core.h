@@ -115,6 +115,7 @@ struct nj_task {
 };
 
 #define NJ_BUCKETS 8192
+#define NJ_EARLY 256
 #define NJ_CACHE_SETS 4096
 #define NJ_CACHE_WAYS 2
 #define NJ_CACHED_NAME 32
@@ -155,6 +156,8 @@ struct nj_jail {
 	uint32_t free_count;
 	uint64_t next_process;
 	uint32_t tasks;
+	int32_t early[NJ_EARLY];  // children that ended before their parent's event
+	uint32_t early_next;
 	struct nj_task *buckets[NJ_BUCKETS];
 	struct nj_cached *cache;
 	struct nj_count *drained;  // counts of evicted entries, waiting for Python

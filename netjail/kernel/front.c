@@ -239,12 +239,13 @@ static void stop_along(struct front *front)
 	uint32_t known = promise(front);
 	int signal;
 
+	__atomic_store_n(&front->shared->stopping, 1, __ATOMIC_SEQ_CST);
 	look(front);
 	signal = front->stopped;
+	if (signal && !(pending() & BIT(SIGCONT)))
+		stop_self(signal);
+	__atomic_store_n(&front->shared->stopping, 0, __ATOMIC_SEQ_CST);
 	if (!signal || pending() & BIT(SIGCONT))
-		return;
-	stop_self(signal);
-	if (pending() & BIT(SIGCONT))
 		return;
 	if (__atomic_load_n(&front->shared->continues, __ATOMIC_SEQ_CST) != known)
 		// Our stop was late and void; who sent the SIGCONT is not known.

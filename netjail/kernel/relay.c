@@ -197,17 +197,24 @@ int nj_front_stopped(struct nj_shared *shared, int front, int status)
 	return ptrace(request, front, 0, 0) < 0 ? -errno : 0;
 }
 
+static bool front_stops(const struct nj_shared *shared)
+{
+	return __atomic_load_n(&shared->stopping, __ATOMIC_SEQ_CST) ||
+	       __atomic_load_n(&shared->halted, __ATOMIC_SEQ_CST);
+}
+
 // A PTRACE_EVENT_STOP of the command's leader, or its end: a command that goes on
 // takes the front along, whoever continued it; its shell must not wait for ever.
+//
+// A front that is not yet `stopping` will look once more, and see it.
 int nj_command_changed(struct nj_shared *shared, int front, int status)
 {
-	bool held = WIFSTOPPED(status) && group_stop(WSTOPSIG(status));
+	bool lives = WIFSTOPPED(status), held = lives && group_stop(WSTOPSIG(status));
 	bool was = shared->held;
 
-	shared->held = WIFSTOPPED(status) ? held : -1;
-	if (held || (WIFSTOPPED(status) && !was))
+	shared->held = lives ? held : -1;
+	if (held || (lives && !(was && front_stops(shared))))
 		return 0;
-	// A front that is not stopped takes no notice of our SIGCONT.
 	return kill(front, SIGCONT) < 0 ? -errno : 0;
 }
 

@@ -99,9 +99,25 @@ int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 	return 0;
 }
 
+// A child can be seen, live and end before its parent's event is fetched: that
+// event must not bring it back. An entry that no event comes for (the parent was
+// killed) does no harm: who gets the tid next is adopted at its first stop.
+static bool take_early(struct nj_jail *jail, int32_t tid)
+{
+	for (uint32_t i = 0; i < NJ_EARLY; i++)
+		if (jail->early[i] == tid) {
+			jail->early[i] = 0;
+			return true;
+		}
+	return false;
+}
+
 void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_task **link = bucket(jail, task->tid);
+
+	if (task->adopted)
+		jail->early[jail->early_next++ % NJ_EARLY] = task->tid;
 
 	while (*link != task)
 		link = &(*link)->next;
@@ -285,6 +301,8 @@ int nj_task_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid)
 
 	if (child)
 		return child->adopted ? correct_parent(child, process) : 0;
+	if (take_early(jail, tid))
+		return 0;
 	if (syscall(SYS_tgkill, process->pid, tid, 0) < 0 && errno == ESRCH) {
 		error = child_process(jail, parent->process, tid, &process);
 		if (error)
