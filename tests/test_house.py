@@ -56,6 +56,7 @@ LONGER: dict[str, str] = {}
 TESTED_BY = {
     "__main__": "test_cli.py",
     "kernel/build": "test_packaging.py",
+    "kernel/links": "test_trace.py",
     "kernel/start": "test_trace.py",
     "kernel/tracee": "test_trace.py",
     "stops": "test_syscalls.py",
