@@ -35,7 +35,8 @@ struct front {
 	int supervisor;
 	bool gone;         // the command ended, and we waited for it
 	int stopped;       // the signal that stopped the command, by its last report
-	bool reached;      // a report says that the SIGCONT which is to come reached it
+	bool ours;         // the next report of a continue will be our doing
+	bool reached;      // by a report, it had the SIGCONT that we are about to get
 	uint64_t early;    // may have been sent by the terminal before the command's fork
 	uint64_t ignored;  // as we were started: nohup(1), `&` of a plain shell
 };
@@ -98,7 +99,8 @@ static int look(struct front *front)
 	while (pid && !waitid(P_PID, (id_t)pid, &info, WSTOPPED | WCONTINUED | WNOHANG) &&
 	       info.si_pid) {
 		news = info.si_code;
-		front->reached |= news == CLD_CONTINUED || front->stopped;
+		front->reached |= !front->ours && (news == CLD_CONTINUED || front->stopped);
+		front->ours = false;
 		front->stopped = news == CLD_STOPPED ? info.si_status : 0;
 		info.si_pid = 0;
 	}
@@ -242,8 +244,10 @@ static void stop_along(struct front *front)
 	__atomic_store_n(&front->shared->stopping, 1, __ATOMIC_SEQ_CST);
 	look(front);
 	signal = front->stopped;
-	if (signal && !(pending() & BIT(SIGCONT)))
+	if (signal && !(pending() & BIT(SIGCONT))) {
+		front->reached = false;
 		stop_self(signal);
+	}
 	__atomic_store_n(&front->shared->stopping, 0, __ATOMIC_SEQ_CST);
 	if (!signal || pending() & BIT(SIGCONT))
 		return;
@@ -270,28 +274,39 @@ static void mirror(struct front *front)
 	stop_along(front);
 }
 
+// Whether the command had this SIGCONT before its newest stop, by what arrived.
+static bool arrived(struct front *front, const siginfo_t *info)
+{
+	struct nj_shared *shared = front->shared;
+
+	return from_supervisor(front, info) ||
+	       nj_pair(shared->seen, &shared->head, SIGCONT, sender(info), NJ_ALONE);
+}
+
 // SIGCONT came to us: a command that is still stopped goes on, once; one that a
 // report says was continued since had it already.
 static void go_on(struct front *front, const siginfo_t *info)
 {
 	struct nj_shared *shared = front->shared;
 	bool halted = __atomic_exchange_n(&shared->halted, 0, __ATOMIC_SEQ_CST);
-	int was = front->stopped, news = look(front), pid = command(front);
+	int news = look(front), pid = command(front);
 	bool own = pid && own_group(front);
-	bool had = front->reached || news || from_supervisor(front, info);
+	bool had = front->reached || news == CLD_CONTINUED || from_supervisor(front, info) ||
+		   (news == CLD_STOPPED && arrived(front, info));
 
 	front->reached = false;
 	if (!pid)
 		return;
 	if (own && shared->lent)
 		nj_give_terminal(front->self, pid);
-	if (halted || (was && !had))
+	front->ours = front->stopped && !had;
+	if (own && front->ours)
+		kill(-pid, SIGCONT);  // and all that the terminal stopped with it
+	else if (halted || front->ours)
 		forward(front, info, false);
 	else if (!had)
 		relay(front, info);
-	if (own && was)
-		kill(-pid, SIGCONT);  // all that the terminal stopped with it
-	if (news == CLD_STOPPED)
+	else if (front->stopped && news)
 		mirror(front);
 }
 
@@ -302,16 +317,14 @@ static void go_on(struct front *front, const siginfo_t *info)
 // the report.
 static bool continued(struct front *front)
 {
-	struct nj_shared *shared = front->shared;
-	siginfo_t info;
 	bool had = front->reached;
+	siginfo_t info;
 
 	if (!dequeue(BIT(SIGCONT), &info, &AT_ONCE))
 		return false;
 	front->reached = false;
-	had |= from_supervisor(front, &info) ||
-	       nj_pair(shared->seen, &shared->head, SIGCONT, sender(&info), NJ_ALONE);
-	if (had && !__atomic_load_n(&shared->halted, __ATOMIC_SEQ_CST))
+	had |= arrived(front, &info);
+	if (had && !__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST))
 		return false;
 	go_on(front, &info);
 	return true;
