@@ -84,8 +84,8 @@ def run(words: list[str], place: Scene, timeout: float) -> str:
             end(process)
             raise RunFailed(f"did not end in {timeout:.0f} s") from None
     if process.returncode:
-        said = [line for line in errors.splitlines() if line.strip()] or [""]
-        raise RunFailed(f"ended with {process.returncode}: {said[-1].strip()}")
+        said = [line.strip() for line in errors.splitlines() if line.strip()] or [""]
+        raise RunFailed(f"ended with {process.returncode}: {' / '.join(said[-2:])}")
     return output
 
 

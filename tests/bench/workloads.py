@@ -71,7 +71,7 @@ _PYTHON = ("{python}", "-c", "pass")
 WORKLOADS = (
     Workload("getpid", _loop("getpid"), UNTRAPPED, 2_000_000),
     Workload("mmap", _loop("mmap"), UNTRAPPED, 100_000),  # netjail's filter reads its arguments
-    Workload("udp-send", _loop("udp-send", _HELD), UNTRAPPED, 200_000),  # no address, no stop
+    Workload("udp-send", _loop("udp-send", _HELD), UNTRAPPED, 50_000),  # no address, no stop
     Workload("udp-connect denied", _loop("udp-connect", _NOWHERE), DENIED, 4000, _DENY, True),
     Workload("udp-sendto denied", _loop("udp-sendto", _NOWHERE), DENIED, 4000, _DENY, True),
     Workload("udp-connect allowed", _loop("udp-connect", _HELD), ALLOWED, 3000),
@@ -83,7 +83,7 @@ WORKLOADS = (
     Workload("threads", _loop("threads"), LIFECYCLE, 3000),
     Workload("start-up", ("/bin/true",), START, native=_PYTHON, outside=True),
     Workload("make -j2", _BUILD, needs=("make", "cc")),
-    Workload("redis", _REDIS, None, 40_000, _SELF, needs=("redis-server", "redis-benchmark")),
+    Workload("redis", _REDIS, None, 10_000, _SELF, needs=("redis-server", "redis-benchmark")),
     Workload("nginx", _NGINX, rules=_SELF, needs=("nginx", "wrk")),
 )
 # fmt: on
