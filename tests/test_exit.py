@@ -146,7 +146,7 @@ def test_options_end_at_the_command(runner):
 
 
 def test_a_netjail_inside_a_netjail_says_so(trace, runner):
-    result = trace(command=[*runner.jailed()[len(runner.user.prefix) :], "true"])
+    result = trace(command=[*runner.inner(), "true"])
     assert result.exit_code == 125
     assert "already inside a netjail" in result.stderr
 
@@ -158,6 +158,6 @@ def test_a_second_netjail_under_strace_like_tracers_is_refused(runner):
     if which("strace") is None:
         pytest.skip("not installed: strace")
     words = [*runner.user.prefix, "strace", "-f", "-o", os.devnull]
-    result = runner.run([*words, *runner.jailed()[len(runner.user.prefix) :], "true"])
+    result = runner.run([*words, *runner.inner(), "true"])
     assert result.exit_code == 125
     assert "trace" in result.stderr

@@ -95,7 +95,7 @@ def test_orphans_can_be_killed_with_the_command(trace, workdir):
     command = ["sh", "-c", "setsid sleep 1000 & echo $! >pid; exit 3"]
     result = trace("--orphans", "kill", command=command, timeout=20)
     assert result.exit_code == 3
-    assert not Path(f"/proc/{(workdir / 'pid').read_text().strip()}").exists()
+    assert gone([int((workdir / "pid").read_text())])
 
 
 def test_who_is_waited_for_is_said(runner, workdir):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 import socket
 
 import pytest
-from jail import needs
+from jail import needs, which
 from servers import closed_port, ttls
 
 PAYLOAD = b"payload"
@@ -71,7 +73,7 @@ def test_what_a_rule_allows_runs_as_it_would_natively(
 def test_the_fix_that_is_printed_opens_the_way(trace, serve, fixture, args, kind, address):
     server = serve(kind, address)
     (event,) = trace(fixture=fixture, args=args, to=server).attempts
-    assert trace(*event.fix.split(), fixture=fixture, args=args, to=server).exit_code == 0
+    assert trace(*shlex.split(event.fix), fixture=fixture, args=args, to=server).exit_code == 0
     assert server.accepted == 1
 
 
@@ -172,13 +174,11 @@ def test_control_data_arrives_with_the_judged_copy(trace, serve):
     assert ttls(server) == [7]
 
 
-def test_source_routing_in_control_data_is_refused(trace, native, serve):
+def test_source_routing_in_control_data_is_refused(trace, serve):
     server = serve("udp")
-    assert native(fixture="send_inet", args=["route"], to=server).exit_code == 0
-    accepted = server.accepted
     result = trace("--allow", "any", fixture="send_inet", args=["route"], to=server)
     assert result.exit_code != 0
-    assert server.accepted == accepted
+    assert server.accepted == 0
 
 
 def test_a_connected_socket_can_be_sent_elsewhere_only_by_the_rules(trace, serve):
@@ -216,9 +216,9 @@ def test_data_flows_both_ways(trace, serve, kind):
 
 
 @pytest.mark.parametrize("kind", ["unix", "unix-dgram", "unix-seqpacket"])
-@pytest.mark.parametrize("place", ["path", "abstract"])
-def test_unix_sockets_outside_need_a_rule(trace, serve, workdir, kind, place):
-    name = str(workdir / "socket") if place == "path" else f"@netjail{workdir}"
+@pytest.mark.parametrize("where", ["path", "abstract"])
+def test_unix_sockets_outside_need_a_rule(trace, serve, workdir, kind, where):
+    name = str(workdir / "socket") if where == "path" else f"@netjail{workdir}"
     server = serve(kind, name)
     denied = trace(fixture="connect_unix", to=server)
     assert denied.exit_code == errno.ECONNREFUSED
@@ -356,13 +356,19 @@ def test_quiet_prints_nothing(trace, server):
     assert (result.exit_code, result.stdout, result.stderr) == (errno.ECONNREFUSED, "", "")
 
 
+def event_name(program: str) -> str:
+    """What the journal calls a program: the file that runs, dash for sh on Debian."""
+    return os.path.basename(os.path.realpath(which(program) or program))
+
+
 def test_the_summary_says_who_asked_and_what_to_add(trace, program, server):
     command = ["sh", "-c", '"$0" "$1"; true', program("connect_inet"), server.target]
     result = trace(command=command)
-    assert "<- sh" in result.stderr
+    shell = event_name("sh")
+    assert f"<- {shell}" in result.stderr
     assert f"fix: --allow 127.0.0.1:{server.port}" in result.stderr.replace("tcp://", "")
     (event,) = result.attempts
-    assert event.proc.chain[1] == "sh"
+    assert event.proc.chain[1] == shell
 
 
 def test_a_program_that_asks_for_nothing_gets_no_summary_of_calls(trace):
