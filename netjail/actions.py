@@ -8,13 +8,12 @@ and the mode meet.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from netjail.model import Decision, Reason, Verdict
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """What the kernel is made to do with a stopped call."""
 
     name: str

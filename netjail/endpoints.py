@@ -12,16 +12,16 @@ import errno
 import socket
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
 
 from netjail.errors import DecodeError
 
 Address = IPv4Address | IPv6Address
 
 
-@dataclass(frozen=True, slots=True)
-class Inet:
+class Inet(msgspec.Struct, frozen=True):
     """An IPv4 or IPv6 peer, see ip(7) and ipv6(7)."""
 
     address: Address
@@ -33,8 +33,7 @@ class Inet:
         return f"{host}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class Unix:
+class Unix(msgspec.Struct, frozen=True):
     """A local peer, see unix(7); both fields empty: the unnamed address."""
 
     path: bytes
@@ -47,8 +46,7 @@ class Unix:
         return "unix:" + ("@" if self.abstract else "") + shown
 
 
-@dataclass(frozen=True, slots=True)
-class Netlink:
+class Netlink(msgspec.Struct, frozen=True):
     """A netlink peer, see netlink(7); pid 0 is the kernel."""
 
     pid: int
@@ -58,16 +56,14 @@ class Netlink:
         return f"netlink:{self.pid}" + (f" groups {self.groups:#x}" if self.groups else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Unspecified:
+class Unspecified(msgspec.Struct, frozen=True):
     """AF_UNSPEC: in connect(2) "dissolve the association", elsewhere see ``syscalls``."""
 
     def __str__(self) -> str:
         return "nobody (AF_UNSPEC)"
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True):
     """A family with no row in ``FAMILIES``."""
 
     family: int

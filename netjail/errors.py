@@ -9,7 +9,8 @@ dying or hostile tracee causes, which the layers above turn into a refusal.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 
 class NetjailError(Exception):
@@ -32,8 +33,7 @@ class JournalError(NetjailError):
     """The journal cannot be written, or was altered meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """Where a rule was written: a file or an option; *line* and *column* count from 1."""
 
     source: str

@@ -7,7 +7,8 @@ Plain frozen values; no I/O. Names of syscalls, families and errnos are the kern
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from netjail.endpoints import Endpoint
 from netjail.stops import Descriptor
@@ -72,8 +73,7 @@ class Owner(enum.Enum):
     UNKNOWN = "unknown"  # another network namespace, or the kernel did not say
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """One program image: a process between two execs."""
 
     id: int
@@ -88,8 +88,7 @@ class Process:
     cwd: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """One network call, as judged."""
 
     process: int
@@ -102,8 +101,7 @@ class Attempt:
     descriptor: Descriptor
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What to do about an attempt, and why; a value, never an exception."""
 
     decision: Decision
@@ -111,7 +109,7 @@ class Verdict:
     rule: str = ""
     """The deciding rule as the user wrote it, "" if none."""
     layer: str = ""
-    """Where that rule was written: ``--allow``, ``netjail.toml:3``, ``/etc/netjail/netjail.toml:5``."""
+    """Where that rule was written: ``--allow``, ``netjail.toml:3``."""
     why: str = ""
     """One line for a person."""
     fix: str = ""
@@ -129,8 +127,7 @@ class Verdict:
         return self.decision is Decision.DENY and self.reason not in QUIET
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+class Pending(msgspec.Struct, frozen=True):
     """No verdict yet: these names have to be looked up first."""
 
     names: frozenset[str]

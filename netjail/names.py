@@ -14,10 +14,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from netjail.endpoints import Address
 
@@ -31,8 +32,7 @@ _CEILING = 3600.0
 _LONGEST_CHAIN = 8  # CNAMEs that lead out of one answer into the next
 
 
-@dataclass(frozen=True, slots=True)
-class Configuration:
+class Configuration(msgspec.Struct, frozen=True):
     """What resolv.conf(5) says that matters here."""
 
     servers: tuple[str, ...]
@@ -82,16 +82,14 @@ def _literal(text: str) -> Address | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(msgspec.Struct, frozen=True):
     addresses: frozenset[Address]
     seconds: float
     """How long it holds."""
     failure: str = ""
 
 
-@dataclass(slots=True)
-class _Entry:
+class _Entry(msgspec.Struct):
     answer: _Answer
     expires: float
     before: frozenset[Address] = frozenset()

@@ -9,8 +9,9 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
+
+import msgspec
 
 from netjail.endpoints import Endpoint, Inet
 from netjail.model import Attempt, Decision, Operation, Protocol, Reason, Verdict
@@ -37,8 +38,7 @@ class Scope(enum.Enum):
     REFUSED = "refused"
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Group:
+class Group(msgspec.Struct):
     """Attempts at one destination that came out the same way."""
 
     endpoint: Endpoint
@@ -47,9 +47,9 @@ class Group:
     verdict: Verdict
     """The first one; the others differ from it in nothing that is shown."""
     count: int = 0
-    places: list[Endpoint] = field(default_factory=list)
+    places: list[Endpoint] = msgspec.field(default_factory=list)
     """Where a name led to, the first few."""
-    chains: Counter[Chain] = field(default_factory=Counter)
+    chains: Counter[Chain] = msgspec.field(default_factory=Counter)
     others: int = 0
     """Attempts by programs that found no room in *chains*."""
 
@@ -75,8 +75,7 @@ class Listener(NamedTuple):
     """What opens it: ``--bind :8080``."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
-class Report:
+class Report(msgspec.Struct):
     """
     What happened in one run.
 
@@ -92,15 +91,15 @@ class Report:
     allowed: int = 0
     denied: int = 0
     quiet: int = 0
-    groups: dict[Hashable, Group] = field(default_factory=dict)
-    crowded: Counter[Decision] = field(default_factory=Counter)
+    groups: dict[Hashable, Group] = msgspec.field(default_factory=dict)
+    crowded: Counter[Decision] = msgspec.field(default_factory=Counter)
     """Attempts at destinations that found no room in *groups*."""
-    doors: dict[Hashable, Group] = field(default_factory=dict)
-    listeners: dict[Listener, int] = field(default_factory=dict)
-    warnings: dict[str, int] = field(default_factory=dict)
-    lost: Counter[str] = field(default_factory=Counter)
+    doors: dict[Hashable, Group] = msgspec.field(default_factory=dict)
+    listeners: dict[Listener, int] = msgspec.field(default_factory=dict)
+    warnings: dict[str, int] = msgspec.field(default_factory=dict)
+    lost: Counter[str] = msgspec.field(default_factory=Counter)
     """How many ``listeners`` and ``warnings`` found no room."""
-    rules: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = msgspec.field(default_factory=Counter)
     """How often each rule decided; a policy has a bounded number of them."""
 
     def add(self, attempt: Attempt, verdict: Verdict, chain: Chain, count: int = 1) -> None:

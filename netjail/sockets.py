@@ -12,7 +12,6 @@ To teach another kind of socket, add its rows to ``TAKES``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from errno import EAFNOSUPPORT, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP
 from socket import (
     AF_INET,
@@ -30,6 +29,8 @@ from socket import (
     SOCK_SEQPACKET,
     SOCK_STREAM,
 )
+
+import msgspec
 
 from netjail.model import Protocol
 from netjail.stops import Descriptor
@@ -119,8 +120,7 @@ def ignores_names(descriptor: Descriptor, fast_open: bool) -> bool:
     return carries is Protocol.TCP and not fast_open
 
 
-@dataclass(frozen=True, slots=True)
-class Takes:
+class Takes(msgspec.Struct, frozen=True):
     """The names that one kind of socket takes."""
 
     fewest: Mapping[int, int]
@@ -129,7 +129,7 @@ class Takes:
     """A name shorter than this is EINVAL whatever its family."""
     other: int = EAFNOSUPPORT
     """What a name of another family is answered."""
-    errors: Mapping[int, int] = field(default_factory=dict)
+    errors: Mapping[int, int] = msgspec.field(default_factory=dict)
     """Families that are answered otherwise."""
 
 

@@ -9,7 +9,8 @@ produce the same values.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 
 class Arch(enum.IntEnum):
@@ -23,8 +24,7 @@ class Arch(enum.IntEnum):
     I386 = 0x40000003
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
+class Descriptor(msgspec.Struct, frozen=True):
     """
     What a descriptor of a tracee is, read at its stop; see ``sockets``.
 
@@ -47,8 +47,7 @@ class Descriptor:
     """Another task shares this descriptor table and may replace what we read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """A network call about to be made, its caller stopped, its memory copied."""
 
     tid: int

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
+
+import msgspec
 
 from netjail.model import Process
 
@@ -57,7 +58,7 @@ class Tree:
         if not line:
             return Lineage(Process(process, 0, tid, "", ()), ("?",))
         parent = line[1].id if len(line) > 1 else 0
-        who = replace(line[0], parent=parent, uid=_uid(tid), cwd=_cwd(tid))
+        who = msgspec.structs.replace(line[0], parent=parent, uid=_uid(tid), cwd=_cwd(tid))
         return Lineage(who, _chain(line))
 
 

@@ -348,7 +348,7 @@ def test_a_jail_starts_without_click():
     code = """
 import sys, netjail.supervisor, netjail.cli
 def run(plan): raise SystemExit(", ".join(late & set(sys.modules)) or 0)
-late = {"click", "rich", "msgspec", "dns", "hashlib", "difflib", "textwrap", "json"}
+late = {"click", "rich", "dns", "hashlib", "difflib", "json"}
 netjail.supervisor.run = run
 netjail.cli.main(["trace", "--no-config", "-a", "192.0.2.1:443", "-q", "--", "x"])
 """

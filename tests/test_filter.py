@@ -6,13 +6,13 @@ import ctypes
 import errno
 import os
 import struct
-from dataclasses import replace
 from errno import EBUSY, ENODEV, ENOSYS, EPERM
 
 import bpf
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from netjail.filter import ALLOW, ERRNO, KILL_PROCESS, TRACE, USER_NOTIF, program
 from netjail.stops import Arch

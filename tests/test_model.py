@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
+from msgspec import structs
 
 from netjail.model import QUIET, Decision, Reason, Verdict
 
@@ -13,7 +12,7 @@ from netjail.model import QUIET, Decision, Reason, Verdict
 def test_denied_counts_what_the_rules_refuse(reason):
     verdict = Verdict(Decision.DENY, reason)
     assert verdict.denied is (reason not in QUIET)
-    assert not dataclasses.replace(verdict, decision=Decision.ALLOW).denied
+    assert not structs.replace(verdict, decision=Decision.ALLOW).denied
 
 
 def test_a_poll_of_a_closed_port_does_not_count():
@@ -29,5 +28,5 @@ def test_reasons_are_stable_words():
 def test_a_verdict_is_a_value():
     verdict = Verdict(Decision.ALLOW, Reason.SELF)
     assert verdict == Verdict(Decision.ALLOW, Reason.SELF)
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         verdict.rule = "any"

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 from world import World, attempt
 
 from netjail.endpoints import Inet, Netlink, Unix, Unknown, Unspecified
@@ -317,7 +318,7 @@ def test_a_name_brings_its_resolver():
     ],
 )
 def test_what_the_descriptor_could_be(allow, deny, protocols, reason, fix):
-    what = replace(attempt("192.0.2.1:443"), protocols=frozenset(protocols))
+    what = structs.replace(attempt("192.0.2.1:443"), protocols=frozenset(protocols))
     verdict = decide(allow, deny, what)
     assert verdict.reason is Reason(reason)
     assert (verdict.decision is ALLOW) == (reason == "rule")

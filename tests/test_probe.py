@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+
 import errno
 import os
 import subprocess
@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from jail import needs
 
 from netjail.errors import HostError
@@ -57,7 +58,7 @@ def proc(tmp_path):
     ],
 )
 def test_kernel_version(release, version):
-    assert dataclasses.replace(GOOD, release=release).kernel == version
+    assert structs.replace(GOOD, release=release).kernel == version
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,7 @@ def test_kernel_version(release, version):
 )
 def test_refused(changes, cause, hint):
     with pytest.raises(HostError) as caught:
-        require(dataclasses.replace(GOOD, **changes))
+        require(structs.replace(GOOD, **changes))
     assert cause in str(caught.value)
     assert hint in caught.value.hint
     assert "\n" not in str(caught.value)
@@ -135,12 +136,12 @@ def test_refused(changes, cause, hint):
     ],
 )
 def test_taken(changes):
-    require(dataclasses.replace(GOOD, **changes))
+    require(structs.replace(GOOD, **changes))
 
 
 @pytest.mark.parametrize(("abi", "weak"), [(0, True), (5, True), (6, False), (7, False)])
 def test_weak_without_landlock_scopes(abi, weak):
-    assert dataclasses.replace(GOOD, landlock=abi).weak is weak
+    assert structs.replace(GOOD, landlock=abi).weak is weak
 
 
 def test_this_host():

@@ -163,6 +163,7 @@ struct nj_stop {
 struct nj_count {
 	uint64_t token;
 	uint64_t count;
+	int32_t forgotten;   // the token will not be counted again
 };
 
 struct nj_ancestor {
@@ -191,6 +192,8 @@ int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity);
 int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size);
 int nj_timer(uint32_t milliseconds);
 int nj_supervise_alone(int32_t front);
+void nj_watch_begin(void);
+void nj_watch_end(void);
 
 // ---- diag.c: who listens ----
 

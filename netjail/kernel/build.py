@@ -24,6 +24,13 @@ ffi.set_source(
     ),
     include_dirs=["netjail/kernel"],
     depends=sorted(f"netjail/kernel/{path.name}" for path in HERE.glob("*.h")),
-    extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fno-strict-aliasing", "-D_GNU_SOURCE"],
+    extra_compile_args=[
+        "-O2",
+        "-std=gnu11",
+        "-Wall",
+        "-Wextra",
+        "-fno-strict-aliasing",
+        "-D_GNU_SOURCE",
+    ],
     py_limited_api=True,
 )

@@ -66,12 +66,12 @@ struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task
 	return NULL;
 }
 
-// Keep what Python has not counted yet of an entry that makes room.
-static void keep_count(struct nj_jail *jail, const struct nj_cached *entry)
+// Keep what Python has not counted yet of an entry that is no more.
+static void forget(struct nj_jail *jail, uint64_t token, uint64_t count)
 {
 	struct nj_count *grown;
 
-	if (!entry->token || !entry->count)
+	if (!token)
 		return;
 	if (jail->drained_count == jail->drained_size) {
 		uint32_t size = jail->drained_size ? jail->drained_size * 2 : 256;
@@ -82,21 +82,24 @@ static void keep_count(struct nj_jail *jail, const struct nj_cached *entry)
 		jail->drained = grown;
 		jail->drained_size = size;
 	}
-	jail->drained[jail->drained_count++] = (struct nj_count){ entry->token, entry->count };
+	jail->drained[jail->drained_count++] = (struct nj_count){ token, count, 1 };
 }
 
+// Answer the same bytes from the same image by ourselves from here on.
 void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token)
 {
 	struct nj_cached key, *set;
 
-	if (!fits(task) || !token)
+	if (!fits(task)) {
+		forget(jail, token, 0);
 		return;
+	}
 	key_of(task, &key);
 	key.flags = fast_open(jail, task);
 	key.error = error;
 	key.token = token;
 	set = set_of(jail, &key);
-	keep_count(jail, &set[NJ_CACHE_WAYS - 1]);
+	forget(jail, set[NJ_CACHE_WAYS - 1].token, set[NJ_CACHE_WAYS - 1].count);
 	memmove(&set[1], &set[0], (NJ_CACHE_WAYS - 1) * sizeof(*set));
 	set[0] = key;
 }
@@ -111,7 +114,7 @@ int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity)
 	for (uint32_t i = 0; i < NJ_CACHE_SETS * NJ_CACHE_WAYS && filled < capacity; i++) {
 		if (!jail->cache[i].token || !jail->cache[i].count)
 			continue;
-		ret[filled++] = (struct nj_count){ jail->cache[i].token, jail->cache[i].count };
+		ret[filled++] = (struct nj_count){ jail->cache[i].token, jail->cache[i].count, 0 };
 		jail->cache[i].count = 0;
 	}
 	return (int)filled;

@@ -84,7 +84,36 @@ static const int REROUTING[][2] = {
 	{ 132 /* IPPROTO_SCTP */, 6 /* SCTP_DSTADDRV6 */ },
 };
 
-static int check_control(const struct nj_call *call)
+// IP_PKTINFO and IPV6_PKTINFO can name the device that a packet leaves by, even
+// one for this machine (ip(7)). 1 is lo, net/core/dev.c gives it so everywhere.
+static bool steers(const struct cmsghdr *part)
+{
+	int32_t device = 0;
+
+	if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == 8 /* IP_PKTINFO */ &&
+	    part->cmsg_len >= CMSG_LEN(12))
+		memcpy(&device, CMSG_DATA(part), sizeof(device));
+	if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == 50 /* IPV6_PKTINFO */ &&
+	    part->cmsg_len >= CMSG_LEN(20))
+		memcpy(&device, CMSG_DATA(part) + 16, sizeof(device));
+	return device > 1 || device < 0;
+}
+
+static bool to_this_machine(const struct nj_call *call)
+{
+	static const uint8_t loopback[16] = { [15] = 1 };
+	uint16_t family = 0;
+
+	if (!call->named || call->name_size < 8)
+		return true;
+	memcpy(&family, call->name, sizeof(family));
+	if (family != AF_INET6)
+		return call->name[4] == 127 || call->name[4] == 0;
+	return call->name_size < 24 || !memcmp(call->name + 8, loopback, 16) ||
+	       !memcmp(call->name + 8, (const uint8_t[16]){ 0 }, 10);  // ::, v4-mapped
+}
+
+static int check_control(struct nj_call *call)
 {
 	struct msghdr message = { .msg_control = (void *)call->control,
 				  .msg_controllen = call->message.msg_controllen };
@@ -97,8 +126,9 @@ static int check_control(const struct nj_call *call)
 			if (part->cmsg_level == REROUTING[i][0] &&
 			    part->cmsg_type == REROUTING[i][1])
 				return EPERM;
+		call->steered |= steers(part);
 	}
-	return 0;
+	return call->steered && to_this_machine(call) ? EPERM : 0;
 }
 
 static int read_control(struct nj_task *task)
@@ -148,6 +178,7 @@ static void read_call(struct nj_jail *jail, struct nj_task *task)
 
 	call->named = false;
 	call->held = false;
+	call->steered = false;
 	call->name_size = 0;
 	call->fault = 0;
 	switch (call->shape) {
@@ -211,8 +242,10 @@ static int judge(struct nj_jail *jail, struct nj_task *task)
 	if (!call->named && !call->fault)
 		return nj_pin(jail, task);
 	nj_describe(jail, task, (uint32_t)args_of(task)[row->descriptor], &call->descriptor, NULL);
-	if (call->descriptor.type == SOCK_DGRAM && call->descriptor.domain != AF_UNIX)
+	if (call->descriptor.type == SOCK_DGRAM)
 		own_socket(jail, &call->descriptor);
+	if (call->steered)
+		call->descriptor.netns = 0;  // whoever listens here, it may not be who hears
 	known = nj_cache_find(jail, task);
 	if (!known)
 		return ask_python(jail, task);

@@ -89,6 +89,7 @@ struct nj_call {
 	uint8_t control[NJ_CONTROL_MAX];
 	uint32_t index;         // sendmmsg: the message under way
 	uint32_t sent;          // sendmmsg: messages that went out
+	bool steered;           // its control data names the device to leave by
 	bool held;              // its path leads through the holder
 	uint32_t changed;       // bits of the argument registers that point to our copy
 };
@@ -116,7 +117,7 @@ struct nj_task {
 
 #define NJ_BUCKETS 8192
 #define NJ_EARLY 256
-#define NJ_CACHE_SETS 4096
+#define NJ_CACHE_SETS 1024
 #define NJ_CACHE_WAYS 2
 #define NJ_CACHED_NAME 32
 
@@ -163,9 +164,11 @@ struct nj_jail {
 	struct nj_count *drained;  // counts of evicted entries, waiting for Python
 	uint32_t drained_count;
 	uint32_t drained_size;
-	uint64_t spin;         // nanoseconds to poll before blocking
+	bool spin;             // asking before sleeping can pay: we have several CPUs
+	bool mark;             // a call is on its way: its next stop may be near
+	uint32_t luck;         // how often asking paid lately
+	uint32_t passed;
 	struct nj_stop *stop;  // what the current nj_next fills in
-	uint64_t mark;
 };
 
 // tasks.c
@@ -235,9 +238,8 @@ int nj_request(const struct nj_task *task);
 int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);
 
 // watch.c
-void nj_watch_begin(void);
-void nj_watch_end(void);
 uint64_t nj_now(void);
+bool nj_ticked(void);
 int nj_watch_start(struct nj_shared *shared);
 
 #endif

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from netjail.errors import KernelError, TraceeGone
 from netjail.kernel._core import ffi, lib
@@ -37,8 +38,7 @@ class Shared:
         self.page.ended = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Links:
+class Links(msgspec.Struct, frozen=True):
     """What ties the supervisor to the front and its children."""
 
     shared: Shared

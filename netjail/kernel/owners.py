@@ -12,7 +12,8 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
+
+import msgspec
 
 from netjail.endpoints import Address, Endpoint, Inet, Unix
 from netjail.errors import KernelError, TraceeGone
@@ -41,8 +42,7 @@ _MISSING = frozenset(
 _REFUSED = errno.ECONNREFUSED
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(msgspec.Struct, frozen=True):
     """Who is at a unix address, and how to reach exactly that one."""
 
     owner: Owner

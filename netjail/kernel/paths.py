@@ -14,7 +14,8 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from netjail.errors import KernelError, TraceeGone
 from netjail.kernel._core import lib
@@ -29,8 +30,7 @@ _PROC_ROOT = 1  # PROC_ROOT_INO, include/linux/proc_fs.h
 _LINKS = 40  # MAXSYMLINKS, include/linux/namei.h
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(msgspec.Struct, frozen=True):
     """As whom a thread looks up files, see credentials(7)."""
 
     uid: int
@@ -38,8 +38,7 @@ class Credentials:
     groups: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Viewer:
+class Viewer(msgspec.Struct, frozen=True):
     """Through whose eyes a path is resolved."""
 
     tid: int

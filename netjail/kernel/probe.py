@@ -13,8 +13,9 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from netjail.errors import HostError, KernelError
 
@@ -25,8 +26,7 @@ OLDEST = (5, 10)
 SCOPED = 6
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """This machine, as the process that asks sees it; an *_error* is an errno, 0 if it worked."""
 
     release: str

@@ -12,8 +12,9 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from netjail.errors import KernelError, NetjailError
 from netjail.kernel._core import ffi, lib
@@ -23,8 +24,7 @@ from netjail.kernel.links import Links, Shared
 SCOPE_ABSTRACT, SCOPE_SIGNAL = 1, 2
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """What the child becomes, and what it does to itself before."""
 
     command: Sequence[str]
@@ -123,9 +123,9 @@ def _reaches_out(fd: int) -> bool:
     try:
         if not os.get_inheritable(fd):
             return False  # our own
-        return stat.S_ISSOCK(os.fstat(fd).st_mode) or os.readlink(
-            f"/proc/self/fd/{fd}"
-        ).startswith("anon_inode:[io_uring]")
+        return stat.S_ISSOCK(os.fstat(fd).st_mode) or os.readlink(f"/proc/self/fd/{fd}").startswith(
+            "anon_inode:[io_uring]"
+        )
     except OSError:
         return False  # the one that listed the others
 
@@ -135,5 +135,3 @@ def leave(code: int, number: int) -> None:
     if number:
         lib.nj_leave(number)
     os._exit(code)
-
-

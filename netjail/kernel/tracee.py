@@ -7,11 +7,13 @@ The compiled core does the tracing; here its structs become the plain values of
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
@@ -35,8 +37,7 @@ class Kind(enum.IntEnum):
     NOT_STARTED = 7
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that the core leaves to us."""
 
     kind: Kind
@@ -79,7 +80,10 @@ class Jail:
         config.owners = owners.handle
         self._owners = owners
         ret = ffi.new("struct nj_jail **")
-        check(lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret), "setting up the vault")
+        check(
+            lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret),
+            "setting up the vault",
+        )
         self._jail = ret[0]
         self._stop = ffi.new("struct nj_stop *")
         self._ancestor = ffi.new("struct nj_ancestor *")
@@ -99,9 +103,7 @@ class Jail:
         kind = Kind(stop.kind)
         if kind is Kind.CALL:
             return Event(kind, stop.tid, _stop(stop), bool(stop.again))
-        return Event(
-            kind, stop.tid, token=stop.token, result=stop.result, status=stop.status
-        )
+        return Event(kind, stop.tid, token=stop.token, result=stop.result, status=stop.status)
 
     def allow(self, tid: int, token: int, cache: bool) -> None:
         """Let a call run on the judged copy; with a *token* its result is reported."""
@@ -145,11 +147,15 @@ class Jail:
         exe = os.fsdecode(ffi.string(found.exe))
         return Process(found.id, 0, found.pid, exe, tuple(argv))
 
-    def drain(self) -> Iterator[tuple[int, int]]:
-        """Tokens of cached verdicts, and how often each was used since the last drain."""
+    def drain(self) -> Iterator[tuple[int, int, bool]]:
+        """
+        Tokens of cached verdicts, how often each was used since the last drain, and
+        whether it will not be again.
+        """
         while filled := lib.nj_drain(self._jail, self._counts, _DRAINED):
             for at in range(filled):
-                yield self._counts[at].token, self._counts[at].count
+                row = self._counts[at]
+                yield row.token, row.count, bool(row.forgotten)
             if filled < _DRAINED:
                 return
 
@@ -181,6 +187,16 @@ def _stop(raw: Any) -> Stop:
             shared=bool(found.shared),
         ),
     )
+
+
+@contextlib.contextmanager
+def patience() -> Iterator[None]:
+    """Have the watchdog end the jail if what is done here takes seconds."""
+    lib.nj_watch_begin()
+    try:
+        yield
+    finally:
+        lib.nj_watch_end()
 
 
 def timer(milliseconds: int) -> None:

@@ -16,6 +16,14 @@
 #define SYSCALL_STOP (SIGTRAP | 0x80)
 // How long to ask before sleeping: waking an idle virtual CPU costs more.
 #define SPIN 40000ULL  // nanoseconds
+#define LUCK_MAX 16
+
+static bool several_cpus(void)
+{
+	cpu_set_t cpus;
+
+	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) > 1;
+}
 
 int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
 		int32_t holder, struct nj_jail **ret)
@@ -30,7 +38,8 @@ int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_
 	jail->channel = channel;
 	jail->holder_channel = holder;
 	jail->listener = -1;
-	jail->spin = sysconf(_SC_NPROCESSORS_ONLN) > 1 ? SPIN : 0;
+	jail->spin = several_cpus();
+	jail->luck = LUCK_MAX;
 	jail->cache = calloc(NJ_CACHE_SETS * NJ_CACHE_WAYS, sizeof(*jail->cache));
 	// EINVAL: the kernel has mseal and dislikes the flags; ENOSYS: before 6.10.
 	jail->seal = syscall(462, 0, 0, ~0UL) < 0 && errno == EINVAL;
@@ -85,20 +94,38 @@ int nj_request(const struct nj_task *task)
 		       : PTRACE_CONT;
 }
 
-static int32_t next_status(struct nj_jail *jail, int *ret_status)
+// Ask for a while before sleeping, where that paid lately: a tracee that was let
+// go into a short call stops again within microseconds, and a sleep costs more than
+// that to wake from. sched_yield() gives it the CPU if it has no other.
+static int32_t ask_a_while(struct nj_jail *jail, int *ret_status)
 {
-	uint64_t end = jail->mark ? nj_now() + jail->spin : 0;
+	uint64_t end = nj_now() + SPIN;
 	int32_t tid;
 
-	while (end && nj_now() < end) {
+	do {
 		tid = wait4(-1, ret_status, __WALL | WNOHANG, NULL);
-		if (tid)
-			return tid < 0 ? -errno : tid;
+		if (tid) {
+			jail->luck += jail->luck < LUCK_MAX;
+			return tid;
+		}
+		sched_yield();
+	} while (nj_now() < end);
+	jail->luck = jail->luck > 2 ? jail->luck - 2 : 0;
+	return 0;
+}
+
+static int32_t next_status(struct nj_jail *jail, int *ret_status)
+{
+	int32_t tid = 0;
+
+	if (jail->spin && jail->mark) {
+		jail->mark = false;
+		// Out of luck: try one stop in so many all the same.
+		if (jail->luck || ++jail->passed % 64 == 0)
+			tid = ask_a_while(jail, ret_status);
 	}
-	// Nothing came for a while: the jail is busy elsewhere, so do not ask
-	// again before something came.
-	jail->mark = 0;
-	tid = wait4(-1, ret_status, __WALL, NULL);
+	if (!tid)
+		tid = wait4(-1, ret_status, __WALL, NULL);
 	return tid < 0 ? -errno : tid;
 }
 
@@ -223,7 +250,7 @@ static int seccomp_stop(struct nj_jail *jail, struct nj_task *task)
 	bool own = true;
 	int error;
 
-	jail->mark = 1;
+	jail->mark = true;
 	if (jail->launching)
 		return nj_resume(task->tid, PTRACE_CONT, 0);
 	if (task->stage >= NJ_INJECT_FD) {
@@ -260,7 +287,7 @@ static int stopped(struct nj_jail *jail, struct nj_task *task, int status)
 		return event_stop(jail, task, status);
 	}
 	if (signal == SYSCALL_STOP) {
-		jail->mark = 1;
+		jail->mark = true;
 		return syscall_stop(jail, task);
 	}
 	return nj_signal_stop(jail, task, signal);
@@ -306,8 +333,9 @@ int nj_next(struct nj_jail *jail, struct nj_stop *ret)
 			*ret = (struct nj_stop){ .kind = NJ_DONE };
 			return 0;
 		}
-		tid = next_status(jail, &status);
+		tid = nj_ticked() ? -EINTR : next_status(jail, &status);
 		if (tid == -EINTR) {
+			(void)nj_ticked();
 			if (jail->listener >= 0)
 				nj_answer_strangers(jail);
 			*ret = (struct nj_stop){ .kind = NJ_TICK };
@@ -349,7 +377,9 @@ int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache)
 		return -ESRCH;
 	if (cache)
 		nj_cache_add(jail, task, 0, token);
-	task->token = token;
+	// A call that runs again still owes the result of its first attempt.
+	if (token || !task->again)
+		task->token = token;
 	task->stage = NJ_RUNNING;
 	return gone_is_fine(nj_pin(jail, task));
 }

@@ -62,9 +62,21 @@ static void *watch(void *unused)
 	return NULL;
 }
 
+static volatile sig_atomic_t ticked;
+
+// wait4() returns EINTR for it; where the loop never sleeps, the flag tells.
 static void tick(int signal)
 {
-	(void)signal;  // its whole work is that wait4() returns EINTR
+	(void)signal;
+	ticked = 1;
+}
+
+bool nj_ticked(void)
+{
+	if (!ticked)
+		return false;
+	ticked = 0;
+	return true;
 }
 
 // Wake the loop every so many milliseconds; 0: no more.

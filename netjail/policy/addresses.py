@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+
+import msgspec
 
 from netjail.endpoints import Address
 
@@ -22,8 +23,7 @@ def _position(address: Address) -> int:
     return int(address) + (_IPV4_STARTS if isinstance(address, IPv4Address) else 0)
 
 
-@dataclass(frozen=True, slots=True)
-class AddressSet:
+class AddressSet(msgspec.Struct, frozen=True):
     """A set of addresses: *edges* are where membership turns on, off, on, …"""
 
     edges: tuple[int, ...] = ()

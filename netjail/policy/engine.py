@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from netjail.endpoints import Address, Inet, Unix, canonical
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
@@ -26,8 +27,7 @@ _IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
 _LISTENING = frozenset({Protocol.TCP, Protocol.UDP})
 
 
-@dataclass(slots=True)
-class Query:
+class Query(msgspec.Struct):
     """One attempt over one protocol, and what the facts said about it so far."""
 
     attempt: Attempt
@@ -35,7 +35,7 @@ class Query:
     endpoint: Inet
     facts: Facts
     forms: tuple[Address, ...] = ()
-    pending: set[str] = field(default_factory=set)
+    pending: set[str] = msgspec.field(default_factory=set)
     asked_owner: Owner | None = None
 
     def __post_init__(self) -> None:
@@ -78,8 +78,7 @@ class Query:
         return {form for address in found for form in canonical(address)}
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """The rules on IP of one kind that speak of one protocol."""
 
     fixed: tuple[AddressRule, ...]
@@ -106,8 +105,7 @@ class Group:
         return [rule for rule in self.live if rule.takes(query.endpoint.port)]
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
+class Engine(msgspec.Struct, frozen=True):
     """The rules of one policy."""
 
     allow: dict[Protocol, Group]

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import msgspec
 
 from netjail.errors import Place, RuleError, guess
 from netjail.model import Decision
@@ -23,8 +24,7 @@ SYSTEM = Path("/etc/netjail/netjail.toml")
 KEYS = ("default", "allow", "deny", "errno", "bind")
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A string of a file or an option, and where it stands."""
 
     text: str
@@ -33,8 +33,7 @@ class Entry:
     """How verdicts name that place: ``--allow``, ``netjail.toml:3``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(msgspec.Struct, frozen=True):
     """What one file, or the options of one run, say."""
 
     default: Decision | None = None
@@ -102,8 +101,7 @@ _TOKEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reader:
+class _Reader(msgspec.Struct, frozen=True):
     """Finds again, in the text, what ``tomllib`` gives without a place."""
 
     text: str
@@ -112,7 +110,6 @@ class _Reader:
 
     def check(self, data: Any) -> None:
         """Refuse unknown keys and wrong types."""
-        import msgspec
 
         class Document(msgspec.Struct, forbid_unknown_fields=True):
             default: Literal["allow", "deny"] = "deny"
@@ -164,8 +161,7 @@ class _Reader:
         return _place(self.name, self.text, offset)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """What the search for a policy file came to."""
 
     path: Path | None = None

@@ -9,14 +9,14 @@ from __future__ import annotations
 import fnmatch
 import os
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from netjail.endpoints import Unix
 from netjail.policy.targets import Source
 
 
-@dataclass(frozen=True, slots=True)
-class Glob:
+class Glob(msgspec.Struct, frozen=True):
     """One glob; several patterns where links in its fixed part lead elsewhere."""
 
     abstract: bool
@@ -29,8 +29,7 @@ class Glob:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class PathRule:
+class PathRule(msgspec.Struct, frozen=True):
     """A rule on unix sockets."""
 
     text: str

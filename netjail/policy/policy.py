@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import shlex
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from netjail.endpoints import Inet, Netlink, Unix, Unspecified
 from netjail.errors import Place
@@ -37,8 +38,7 @@ _CARRIERS: dict[type, frozenset[Protocol]] = {
 _NETLINK = {Protocol.NETLINK}
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What the command line says of the policy, as it was written."""
 
     allow: tuple[str, ...] = ()
@@ -52,8 +52,7 @@ class Rules:
     audit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """What the jail may do. :meth:`load` makes one."""
 
     engines: tuple[Engine, ...]
@@ -158,7 +157,9 @@ def _for_each(
         return Pending(frozenset(pending))
     if not denied:
         verdict = verdicts[allowed[0]]
-        return replace(verdict, cacheable=all(one.cacheable for one in verdicts.values()))
+        return msgspec.structs.replace(
+            verdict, cacheable=all(one.cacheable for one in verdicts.values())
+        )
     if not allowed:
         return verdicts[denied[0]]
     fix = verdicts[denied[0]].fix
@@ -221,8 +222,7 @@ def _options(given: Rules) -> Sheet:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(msgspec.Struct, frozen=True):
     """What the sheets of one policy come to: their lists add up."""
 
     engine: Engine

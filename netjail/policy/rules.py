@@ -13,8 +13,9 @@ To add a word, see ``words``; to add a scheme, write its row in ``SCHEMES``.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_network
+
+import msgspec
 
 from netjail.endpoints import Address
 from netjail.errors import Place, guess
@@ -37,8 +38,7 @@ _PORTED = frozenset({Protocol.TCP, Protocol.UDP})
 _ANY = _PORTED | {Protocol.ICMP}
 
 
-@dataclass(frozen=True, slots=True)
-class AddressRule:
+class AddressRule(msgspec.Struct, frozen=True):
     """A rule on IP destinations."""
 
     text: str

@@ -7,8 +7,9 @@ An address, a network, a word or a host name; ports are the business of ``rules`
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+
+import msgspec
 
 from netjail.endpoints import canonical
 from netjail.errors import Place, RuleError
@@ -16,8 +17,7 @@ from netjail.policy.addresses import EVERYTHING, NOTHING, AddressSet
 from netjail.policy.words import WORDS, Live, addresses
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True):
     """What a rule aims at: fixed addresses, or a host name, or a live word."""
 
     addresses: AddressSet = NOTHING
@@ -30,8 +30,7 @@ class Target:
         return not self.name and self.live is None
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A rule as it was written, so that a complaint can point at the word."""
 
     text: str

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
+
+import msgspec
 
 from netjail.policy.addresses import EVERYTHING, NOTHING, AddressSet
 
@@ -84,8 +85,7 @@ def _of(*networks: str) -> Callable[[], AddressSet]:
     return lambda: AddressSet.of(networks)
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
+class Word(msgspec.Struct, frozen=True):
     """What a word stands for."""
 
     describe: str

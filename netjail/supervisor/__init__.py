@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from netjail.errors import NetjailError
 from netjail.model import Decision
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
     from netjail.report import Report
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What to run, and how."""
 
     command: tuple[str, ...]
@@ -49,8 +49,7 @@ class Plan:
     """Says what stops netjail, on stderr, -q or not."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """How the command ended, as netjail shall end."""
 
     code: int

@@ -6,25 +6,28 @@ folded into counts, and the report's groups.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from netjail.model import Attempt, Verdict
+import msgspec
+
+from netjail.model import Attempt, Protocol, Verdict
 from netjail.report import Chain, Listener, Report
 from netjail.tree import Lineage
 
 if TYPE_CHECKING:
     from netjail.kernel.probe import Host
+    from netjail.policy import Policy
+    from netjail.policy.engine import Group
+    from netjail.policy.paths import PathRule
     from netjail.records import AttemptRecord
     from netjail.supervisor import Plan
 
-OPEN = 16384
-"""Attempts whose repeats are folded; the core's cache has half as many entries."""
+OPEN = 2048
+"""Attempts whose repeats are folded, beside those that the core has cached."""
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(msgspec.Struct):
     """An attempt that may come again."""
 
     token: int
@@ -33,6 +36,8 @@ class Entry:
     chain: Chain
     record: AttemptRecord | None
     repeats: int = 0
+    cached: int = 0
+    """How many entries of the core's cache count for it."""
 
 
 class Book:
@@ -48,10 +53,13 @@ class Book:
         self._host = host
         self._journal = plan.journal
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
-        self._tokens: dict[int, Entry] = {}
+        self._cached: dict[int, Entry] = {}
+        self._dirty: dict[int, Entry] = {}
         self._next = 0
         self._processes: OrderedDict[int, None] = OrderedDict()
-        self.report = Report(audit=plan.audit, policies=tuple(str(path) for path in plan.policy.files))
+        self.report = Report(
+            audit=plan.audit, policies=tuple(str(path) for path in plan.policy.files)
+        )
 
     def assurance(self, runs: bool) -> str:
         """What stands behind a verdict that was carried out, see DESIGN "The event"."""
@@ -68,7 +76,7 @@ class Book:
             start_record(
                 plan.command,
                 audit=plan.audit,
-                policy={"files": [str(path) for path in plan.policy.files]},
+                policy=_policy(plan.policy),
                 host={
                     "kernel": self._host.release,
                     "machine": self._host.machine,
@@ -87,27 +95,33 @@ class Book:
         :returns: the token to ask its result by, 0 for a repeat that was only counted.
         """
         key = _key(attempt, verdict)
+        self.report.add(attempt, verdict, who.chain)
         known = self._entries.get(key)
         if known:
-            known.repeats += 1
+            self._repeated(known, 1)
             self._entries.move_to_end(key)
-            self.report.add(attempt, verdict, who.chain)
             return 0
         self._next += 1
         entry = Entry(self._next, attempt, verdict, who.chain, None)
         if self._journal.enabled:
             entry.record = self._write(entry, who, runs)
-        self.report.add(attempt, verdict, who.chain)
         self._entries[key] = entry
-        self._tokens[entry.token] = entry
         if len(self._entries) > OPEN:
-            self._forget(self._entries.popitem(last=False)[1])
+            self._entries.popitem(last=False)
         return entry.token
 
-    def token_of(self, attempt: Attempt, verdict: Verdict) -> int:
-        """The token of a repeat, for the core's cache; 0 if it is not open."""
-        known = self._entries.get(_key(attempt, verdict))
-        return known.token if known else 0
+    def cache(self, attempt: Attempt, verdict: Verdict) -> int:
+        """The token under which the core shall count repeats by itself; 0: it shall not."""
+        entry = self._entries.get(_key(attempt, verdict))
+        if entry is None:
+            return 0
+        entry.cached += 1
+        self._cached[entry.token] = entry
+        return entry.token
+
+    def _repeated(self, entry: Entry, count: int) -> None:
+        entry.repeats += count
+        self._dirty[entry.token] = entry
 
     def _write(self, entry: Entry, who: Lineage, runs: bool) -> AttemptRecord:
         from netjail.records import attempt_record, proc, process_record
@@ -129,13 +143,15 @@ class Book:
         self._journal.write(record)
         return record
 
-    def count(self, token: int, count: int) -> None:
-        """The core answered *count* repeats of *token* by itself."""
-        entry = self._tokens.get(token)
-        if entry is None:
-            return
-        entry.repeats += count
-        self.report.add(entry.attempt, entry.verdict, entry.chain, count)
+    def count(self, token: int, count: int, forgotten: bool) -> None:
+        """The core answered *count* repeats of *token* by itself; *forgotten*: its last."""
+        entry = self._cached[token]
+        if count:
+            self._repeated(entry, count)
+            self.report.add(entry.attempt, entry.verdict, entry.chain, count)
+        entry.cached -= forgotten
+        if not entry.cached:
+            del self._cached[token]
 
     def result(self, token: int, result: int) -> None:
         """What the kernel answered to the attempt *token*."""
@@ -147,21 +163,13 @@ class Book:
 
     def flush(self) -> None:
         """Write down the repeats since the last time."""
-        for entry in self._entries.values():
-            if entry.repeats:
-                self._write_repeats(entry)
+        dirty, self._dirty = self._dirty, {}
+        for entry in dirty.values():
+            if entry.record is not None:
+                from netjail.records import repeat
 
-    def _write_repeats(self, entry: Entry) -> None:
-        if entry.record is not None:
-            from netjail.records import repeat
-
-            self._journal.write(repeat(entry.record, entry.repeats))
-        entry.repeats = 0
-
-    def _forget(self, entry: Entry) -> None:
-        if entry.repeats:
-            self._write_repeats(entry)
-        del self._tokens[entry.token]
+                self._journal.write(repeat(entry.record, entry.repeats))
+            entry.repeats = 0
 
     def listener(self, listener: Listener, who: Lineage, tid: int, rule: str) -> None:
         """Write a listener down."""
@@ -203,6 +211,26 @@ class Book:
                 )
             )
         self._journal.close()
+
+
+def _policy(policy: Policy) -> dict[str, object]:
+    """The rules as they were written: to judge the run's attempts again, elsewhere."""
+    return {
+        "files": [str(path) for path in policy.files],
+        "layers": [
+            {
+                "default": engine.default.value,
+                "allow": _texts(engine.allow, engine.allow_paths),
+                "deny": _texts(engine.deny, engine.deny_paths),
+            }
+            for engine in policy.engines
+        ],
+    }
+
+
+def _texts(groups: Mapping[Protocol, Group], paths: Iterable[PathRule]) -> list[str]:
+    texts = {rule.text for group in groups.values() for rule in (*group.fixed, *group.live)}
+    return sorted(texts | {rule.text for rule in paths})
 
 
 def _key(attempt: Attempt, verdict: Verdict) -> Hashable:

@@ -6,14 +6,15 @@ import errno
 import os
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
+from netjail.actions import choose
 from netjail.endpoints import Unix
 from netjail.errors import HostError, NetjailError, TraceeGone
-from netjail.kernel.owners import Owners
 from netjail.kernel.links import Links
+from netjail.kernel.owners import Owners
 from netjail.kernel.tracee import Event, Jail, Kind, supervise_alone, timer
-from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
+from netjail.model import Attempt, Decision, Pending, Protocol, Reason, Verdict
 from netjail.report import Listener, Scope, exit_status
 from netjail.supervisor.book import Book
 from netjail.supervisor.pin import pin
@@ -23,7 +24,6 @@ from netjail.tree import Tree, name_of
 
 if TYPE_CHECKING:
     from netjail.kernel.probe import Host
-    from netjail.stops import Stop
     from netjail.supervisor import Plan
 
 _SECOND = 1000
@@ -121,8 +121,7 @@ class Supervisor:
     def _carry_out(
         self, event: Event, attempt: Attempt, verdict: Verdict, named: bool = True
     ) -> None:
-        structural = verdict.reason in (Reason.STRUCTURE, Reason.MALFORMED, Reason.INTERNAL)
-        runs = verdict.decision is Decision.ALLOW or (self._plan.audit and not structural)
+        runs = choose(verdict, self._plan.audit).runs
         cache = verdict.cacheable and named
         if runs and self._by_path(attempt, verdict):
             failed = pin(self._jail, event.tid, self._world.unix(attempt))
@@ -130,9 +129,12 @@ class Supervisor:
                 verdict, runs = failed, False
         token = 0
         if not event.again and (named or verdict.decision is Decision.DENY):
-            token = self._book.note(attempt, verdict, self._tree.of(event.tid, attempt.process), runs)
-        if cache and not token:
-            token = self._book.token_of(attempt, verdict)
+            token = self._book.note(
+                attempt, verdict, self._tree.of(event.tid, attempt.process), runs
+            )
+        if cache:
+            known = self._book.cache(attempt, verdict)
+            cache, token = known != 0, token or known
         if runs:
             self._jail.allow(event.tid, token, cache)
         else:
@@ -216,7 +218,7 @@ class Supervisor:
         self._status = event.status
         self._ended_at = time.monotonic()
 
-    _HANDLERS: dict[Kind, Callable[[Supervisor, Event], None]] = {
+    _HANDLERS: ClassVar[dict[Kind, Callable[[Supervisor, Event], None]]] = {
         Kind.CALL: _on_call,
         Kind.RESULT: _on_result,
         Kind.TICK: _on_tick,
@@ -238,8 +240,8 @@ class Supervisor:
         self._status = (127 if missing else 126) << 8
 
     def _flush(self) -> None:
-        for token, count in self._jail.drain():
-            self._book.count(token, count)
+        for token, count, forgotten in self._jail.drain():
+            self._book.count(token, count, forgotten)
         self._book.flush()
 
     def _say_waiting(self) -> None:

@@ -6,6 +6,7 @@ import os
 
 from netjail.endpoints import Address, Unix
 from netjail.kernel.owners import Owners, Resolved
+from netjail.kernel.tracee import patience
 from netjail.model import Attempt, Owner, Protocol
 from netjail.names import Names
 
@@ -50,7 +51,9 @@ class World:
         assert isinstance(attempt.endpoint, Unix)
         if self._found is None:
             tid, descriptor = attempt.tid, attempt.descriptor
-            self._found = self._owners.resolve(attempt.endpoint, tid, descriptor)
+            # A directory of FUSE can hold whoever walks it for ever.
+            with patience():
+                self._found = self._owners.resolve(attempt.endpoint, tid, descriptor)
         return self._found
 
     def owner(self, attempt: Attempt, protocol: Protocol) -> Owner:

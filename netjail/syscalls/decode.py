@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import struct
 import sys
-from dataclasses import replace
 from errno import EBADF, EFAULT, EINVAL, ENOBUFS, ENOTSOCK, EPERM
 from socket import AF_INET, AF_INET6, AF_UNSPEC
+
+import msgspec
 
 from netjail import sockets
 from netjail.endpoints import Endpoint, Unknown, Unspecified, read
@@ -120,7 +121,7 @@ def _listen(stop: Stop, row: Row) -> Attempt:
     except DecodeError:
         endpoint = Unspecified()  # no socket is bound to that
     # The supervisor listens on the duplicate that it read: nobody can replace that.
-    own = replace(stop.descriptor, shared=False)
+    own = msgspec.structs.replace(stop.descriptor, shared=False)
     kinds = sockets.protocols(own, _family(name), connects=True)
     return _attempt(stop, row, Operation.LISTEN, kinds, endpoint)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+
+import msgspec
 
 from netjail.stops import Arch
 
@@ -37,8 +38,7 @@ class Compare(enum.Enum):
     BELOW = enum.auto()  # unsigned, is less than the one value
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """A test on one argument, by the width that the kernel reads it in."""
 
     arg: int
@@ -55,8 +55,7 @@ class Kind(enum.Enum):
     ERRNO = enum.auto()  # answered without a stop
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(msgspec.Struct, frozen=True):
     """What the filter answers."""
 
     kind: Kind
@@ -67,16 +66,14 @@ ALLOW = Action(Kind.ALLOW)
 TRACE = Action(Kind.TRACE)
 
 
-@dataclass(frozen=True, slots=True)
-class Clause:
+class Clause(msgspec.Struct, frozen=True):
     """If all conditions hold, the action; the first clause that holds decides."""
 
     conditions: tuple[Condition, ...]
     action: Action = TRACE
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True):
     """One trapped syscall, or one use of it."""
 
     name: str

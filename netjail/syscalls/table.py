@@ -21,7 +21,7 @@ start), mlock, mbind, move_pages, msync (same bytes), arch_prctl's ARCH_MAP_VDSO
 from __future__ import annotations
 
 from errno import EBUSY, ENODEV, ENOKEY, ENOSYS, EPERM
-from socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM
+from socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
 from netjail.stops import Arch
 from netjail.syscalls.rows import (
@@ -94,6 +94,7 @@ _CLONE_FILES, _CLONE_THREAD, _CLONE_UNTRACED = 0x400, 0x10000, 0x800000
 
 _RING = "io_uring is shut: libraries fall back to ordinary calls"
 _ROUTE = "source routes and other ways around the judged address are shut"
+_DEVICE = "bound to a device, what is sent to this machine would leave it"
 _REACH = "it reaches into processes and namespaces outside the jail"
 _FAULTS = "userfaultfd could hold the supervisor for ever; garbage collectors fall back"
 _TTY = "it types into the terminal, which reads it after the jail's end"
@@ -152,6 +153,11 @@ ROWS: tuple[Row, ...] = (
     # IP_OPTIONS. IP_RETOPTS and IPV6_2292RTHDR only ask to receive, as an option; as
     # control messages they route, and sendmsg refuses them.
     _shut("setsockopt", 54, _ROUTE, _is(1, _IP), _is(2, 4)),
+    # Bound to another device, a packet for 127.0.0.1 really leaves by it: BINDTODEVICE
+    # and BINDTOIFINDEX of socket(7), IP_UNICAST_IF, IPV6_UNICAST_IF.
+    _shut("setsockopt", 54, _DEVICE, _is(1, SOL_SOCKET), _is(2, 25, 62)),
+    _shut("setsockopt", 54, _DEVICE, _is(1, _IP), _is(2, 50)),
+    _shut("setsockopt", 54, _DEVICE, _is(1, _IPV6), _is(2, 76)),
     _shut("setsockopt", 54, _ROUTE, _is(1, _IPV6), _is(2, 6, 57)),  # 2292PKTOPTIONS, RTHDR
     _shut("setsockopt", 54, _ROUTE, _is(1, _SCTP), _is(2, 107, 110, 111)),  # connectx
     _shut("getsockopt", 55, _ROUTE, _is(1, _SCTP), _is(2, 111)),  # connectx3 connects
