@@ -112,7 +112,8 @@ def prepared(how: str) -> dict[str, object]:
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMIN + 3])
 
     def ignore() -> None:
-        for number in (signal.SIGHUP, signal.SIGPIPE, signal.SIGCHLD, signal.SIGINT):
+        # Not SIGPIPE: an interpreter that starts cannot tell what it was.
+        for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGINT, signal.SIGTTOU):
             signal.signal(number, signal.SIG_IGN)
 
     def limits() -> None:
