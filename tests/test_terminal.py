@@ -120,7 +120,7 @@ def test_a_key_is_one_signal(shell, count):
     shell.press(SUSPEND)
     shell.sees("Stopped")
     shell.prompt()
-    shell.type("kill %1; wait %1; echo status=$?")
+    shell.type("bg; kill %1; wait %1; echo status=$?")
     shell.sees(f"status={ROUNDS}")
 
 
