@@ -117,6 +117,7 @@ struct nj_task {
 
 #define NJ_BUCKETS 8192
 #define NJ_EARLY 256
+#define NJ_LUCK_MAX 16
 #define NJ_CACHE_SETS 1024
 #define NJ_CACHE_WAYS 2
 #define NJ_CACHED_NAME 32
@@ -183,6 +184,11 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task);
 int nj_task_adopt(struct nj_jail *jail, int32_t tid, struct nj_task **ret);
 int nj_task_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
 
+// image.c
+void nj_image_release(struct nj_image *image);
+int nj_image_read(int32_t tid, struct nj_image **ret);
+void nj_read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent);
+
 // memory.c: all return the bytes moved or -errno
 int64_t nj_read(int32_t tid, uint64_t address, void *data, size_t size);
 int64_t nj_write(int32_t tid, uint64_t address, const void *data, size_t size);
@@ -205,13 +211,31 @@ int nj_poke(int32_t tid, size_t offset, uint64_t value);
 int64_t nj_result(int32_t tid);
 extern const size_t nj_argument[6];  // where each argument is in user_regs_struct
 
-// calls.c
-int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
+// read.c
+const struct nj_row *nj_row_of(const struct nj_jail *jail, const struct nj_task *task);
+const uint64_t *nj_args_of(const struct nj_task *task);
+int nj_read_exactly(int32_t tid, uint64_t address, void *data, size_t size);
+void nj_read_call(struct nj_jail *jail, struct nj_task *task);
+
+// judge.c: 1 if Python is to decide or to be told, else 0 or -errno
+void nj_remember_again(struct nj_task *task);
+bool nj_is_again(const struct nj_task *task);
+void nj_own_socket(struct nj_jail *jail, const struct nj_descriptor *descriptor);
+int nj_ask_python(struct nj_jail *jail, struct nj_task *task);
+int nj_judge(struct nj_jail *jail, struct nj_task *task);
+int nj_finish(struct nj_task *task, int64_t result);
+int nj_refuse(struct nj_jail *jail, struct nj_task *task, int error);
+
+// pin.c
+int nj_change(struct nj_task *task, int argument, uint64_t value);
+int nj_pin(struct nj_jail *jail, struct nj_task *task);
+int nj_go_on(struct nj_task *task);
+uint32_t nj_messages_of(const struct nj_jail *jail, const struct nj_task *task);
 int nj_call_exit(struct nj_jail *jail, struct nj_task *task);
 int nj_call_cut_short(struct nj_jail *jail, struct nj_task *task);
-int nj_refuse(struct nj_jail *jail, struct nj_task *task, int error);
-int nj_pin(struct nj_jail *jail, struct nj_task *task);
-void nj_remember_again(struct nj_task *task);
+
+// calls.c
+int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
 
 // cache.c
 struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task);

@@ -9,8 +9,6 @@
 
 #include "core.h"
 
-// As much of a command line as reports show; the rest is cut.
-#define ARGV_MAX 4096
 // A chain of daemons that each fork and die would keep its ancestors for ever.
 #define DEPTH_MAX 64
 
@@ -28,21 +26,12 @@ struct nj_task *nj_task_find(struct nj_jail *jail, int32_t tid)
 	return task;
 }
 
-static void image_release(struct nj_image *image)
-{
-	if (--image->refs)
-		return;
-	free(image->exe);
-	free(image->argv);
-	free(image);
-}
-
 void nj_process_release(struct nj_process *process)
 {
 	while (process && --process->refs == 0) {
 		struct nj_process *parent = process->parent;
 
-		image_release(process->image);
+		nj_image_release(process->image);
 		free(process);
 		process = parent;
 	}
@@ -132,52 +121,6 @@ void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 	jail->tasks--;
 }
 
-static char *read_link(int32_t tid)
-{
-	char path[32], target[4096];
-	ssize_t size;
-
-	snprintf(path, sizeof(path), "/proc/%d/exe", tid);
-	size = readlink(path, target, sizeof(target));
-	return strndup(target, size < 0 ? 0 : (size_t)size);
-}
-
-static char *read_argv(int32_t tid, uint32_t *ret_size)
-{
-	char path[32];
-	char *argv = malloc(ARGV_MAX);
-	ssize_t size = 0;
-	int fd;
-
-	*ret_size = 0;
-	if (!argv)
-		return NULL;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0) {
-		size = read(fd, argv, ARGV_MAX);
-		close(fd);
-	}
-	*ret_size = size < 0 ? 0 : (uint32_t)size;
-	return argv;
-}
-
-static int image_read(int32_t tid, struct nj_image **ret)
-{
-	struct nj_image *image = calloc(1, sizeof(*image));
-
-	if (!image)
-		return -ENOMEM;
-	// Only at the exec stop: no page of the new program has been touched by
-	// it yet, so that no hostile page can hold us (DESIGN 4.4).
-	nj_watch_begin();
-	image->exe = read_link(tid);
-	image->argv = read_argv(tid, &image->argv_size);
-	nj_watch_end();
-	*ret = image;
-	return image->exe && image->argv ? 0 : -ENOMEM;
-}
-
 // Give the task at its exec stop a process of its own name.
 //
 // The id changes, so that no verdict of the old image holds for the new one.
@@ -185,13 +128,13 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_process *old = task->process, *process;
 	struct nj_image *image;
-	int error = image_read(task->tid, &image);
+	int error = nj_image_read(task->tid, &image);
 
 	if (error)
 		return error;
 	image->refs++;
 	error = nj_process_new(jail, task->tid, old->parent, image, &process);
-	image_release(image);
+	nj_image_release(image);
 	if (error)
 		return error;
 	process->refs++;
@@ -228,23 +171,6 @@ static struct nj_process *process_of(struct nj_jail *jail, int32_t tgid)
 	return NULL;
 }
 
-static void read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent)
-{
-	char path[32], line[128];
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	file = fopen(path, "re");
-	if (!file)
-		return;
-	while (fgets(line, sizeof(line), file)) {
-		sscanf(line, "Tgid: %d", ret_tgid);
-		if (sscanf(line, "PPid: %d", ret_parent) == 1)
-			break;
-	}
-	fclose(file);
-}
-
 // A task whose parent's event has not come yet, or never will (the parent was
 // killed between clone and event): place it by what /proc says. A later event
 // from its true parent corrects the guess, see nj_task_born().
@@ -254,7 +180,7 @@ int nj_task_adopt(struct nj_jail *jail, int32_t tid, struct nj_task **ret)
 	struct nj_process *process, *from;
 	int error;
 
-	read_family(tid, &tgid, &parent);
+	nj_read_family(tid, &tgid, &parent);
 	process = tgid != tid ? process_of(jail, tgid) : NULL;
 	if (!process) {
 		from = process_of(jail, parent);

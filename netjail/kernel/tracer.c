@@ -10,80 +10,9 @@
 
 #include "core.h"
 
-#define OPTIONS                                                                              \
-	(PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |                  \
-	 PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC | PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL)
 #define SYSCALL_STOP (SIGTRAP | 0x80)
 // How long to ask before sleeping: waking an idle virtual CPU costs more.
 #define SPIN 40000ULL  // nanoseconds
-#define LUCK_MAX 16
-
-static bool several_cpus(void)
-{
-	cpu_set_t cpus;
-
-	return sched_getaffinity(0, sizeof(cpus), &cpus) == 0 && CPU_COUNT(&cpus) > 1;
-}
-
-int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
-		int32_t holder, struct nj_jail **ret)
-{
-	struct nj_jail *jail = calloc(1, sizeof(*jail));
-	int error;
-
-	if (!jail)
-		return -ENOMEM;
-	jail->config = *config;
-	jail->shared = shared;
-	jail->channel = channel;
-	jail->holder_channel = holder;
-	jail->listener = -1;
-	jail->spin = several_cpus();
-	jail->luck = LUCK_MAX;
-	jail->cache = calloc(NJ_CACHE_SETS * NJ_CACHE_WAYS, sizeof(*jail->cache));
-	// EINVAL: the kernel has mseal and dislikes the flags; ENOSYS: before 6.10.
-	jail->seal = syscall(462, 0, 0, ~0UL) < 0 && errno == EINVAL;
-	error = jail->cache ? nj_vault_open(jail) : -ENOMEM;
-	if (!error)
-		error = nj_watch_start(shared);
-	*ret = jail;
-	return error;
-}
-
-// Wait for the child to say that it is there; *ret is its pid.
-int nj_await_child(struct nj_jail *jail, int32_t *ret)
-{
-	ssize_t size = recv(jail->channel, ret, sizeof(*ret), 0);
-
-	return size < 0 ? -errno : size == sizeof(*ret) ? 0 : -ECHILD;
-}
-
-// Take hold of the front, to see its stops, and of the child that will exec.
-int nj_attach(struct nj_jail *jail, int32_t front, int32_t command)
-{
-	struct nj_process *process;
-	struct nj_image *image = calloc(1, sizeof(*image));
-	struct nj_task *task;
-	char go = 1;
-	int error;
-
-	if (!image)
-		return -ENOMEM;
-	image->exe = strdup("");
-	image->argv = strdup("");
-	jail->front = front;
-	jail->command = command;
-	jail->shared->command = command;
-	jail->launching = true;
-	if (ptrace(PTRACE_SEIZE, front, 0, 0) < 0 || ptrace(PTRACE_SEIZE, command, 0, OPTIONS) < 0)
-		return -errno;
-	error = nj_process_new(jail, command, NULL, image, &process);
-	if (!error)
-		error = nj_task_add(jail, command, process, &task);
-	if (!error && write(jail->channel, &go, 1) != 1)
-		error = -errno;
-	return error;
-}
 
 // How a task in this stage goes on: a call whose end we await stops again.
 int nj_request(const struct nj_task *task)
@@ -105,7 +34,7 @@ static int32_t ask_a_while(struct nj_jail *jail, int *ret_status)
 	do {
 		tid = wait4(-1, ret_status, __WALL | WNOHANG, NULL);
 		if (tid) {
-			jail->luck += jail->luck < LUCK_MAX;
+			jail->luck += jail->luck < NJ_LUCK_MAX;
 			return tid;
 		}
 		sched_yield();
@@ -347,128 +276,4 @@ int nj_next(struct nj_jail *jail, struct nj_stop *ret)
 		if (done)
 			return done < 0 ? done : 0;
 	}
-}
-
-static struct nj_task *parked(struct nj_jail *jail, int32_t tid)
-{
-	struct nj_task *task = nj_task_find(jail, tid);
-
-	return task && task->stage == NJ_PARKED ? task : NULL;
-}
-
-static int gone_is_fine(int error)
-{
-	return error == -ESRCH ? 0 : error;
-}
-
-static void let_duplicate_go(struct nj_task *task)
-{
-	if (task->call->duplicate >= 0)
-		close(task->call->duplicate);
-	task->call->duplicate = -1;
-}
-
-// Let a parked call run on the judged copy; its result comes as `token`.
-int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache)
-{
-	struct nj_task *task = parked(jail, tid);
-
-	if (!task)
-		return -ESRCH;
-	if (cache)
-		nj_cache_add(jail, task, 0, token);
-	// A call that runs again still owes the result of its first attempt.
-	if (token || !task->again)
-		task->token = token;
-	task->stage = NJ_RUNNING;
-	return gone_is_fine(nj_pin(jail, task));
-}
-
-int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, int32_t cache)
-{
-	struct nj_task *task = parked(jail, tid);
-
-	if (!task)
-		return -ESRCH;
-	if (cache)
-		nj_cache_add(jail, task, error, token);
-	let_duplicate_go(task);
-	return gone_is_fine(nj_refuse(jail, task, error));
-}
-
-// Answer a parked call ourselves, without running it.
-int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result)
-{
-	struct nj_task *task = parked(jail, tid);
-	int error;
-
-	if (!task)
-		return -ESRCH;
-	let_duplicate_go(task);
-	task->stage = NJ_RUNNING;
-	error = nj_skip(tid, result);
-	return gone_is_fine(error ? error : nj_resume(tid, PTRACE_CONT, 0));
-}
-
-// Let a parked call run as it is: only where all that counts is in registers.
-int nj_pass(struct nj_jail *jail, int32_t tid)
-{
-	struct nj_task *task = parked(jail, tid);
-
-	if (!task)
-		return -ESRCH;
-	let_duplicate_go(task);
-	task->stage = NJ_RUNNING;
-	return gone_is_fine(nj_resume(tid, PTRACE_CONT, 0));
-}
-
-// Put another name in the place of the judged one (a unix path pinned to its inode).
-int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size)
-{
-	struct nj_task *task = parked(jail, tid);
-
-	if (!task)
-		return -ESRCH;
-	if (size > NJ_NAME_MAX)
-		return -ENAMETOOLONG;
-	memcpy(task->call->name, name, size);
-	task->call->held = true;
-	task->call->name_size = size;
-	return 0;
-}
-
-static int tie_to_lo(int fd)
-{
-	char device[16] = "";
-	socklen_t size = sizeof(device);
-
-	// Unprivileged since Linux 5.7, once: see SO_BINDTODEVICE in socket(7).
-	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0)
-		return 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) == 0 &&
-	    !strcmp(device, "lo"))
-		return 0;
-	return -EPERM;
-}
-
-// listen(2) in the tracee's place, on our duplicate of its socket.
-//
-// *ret is what the tracee sees: 0 or the errno.
-int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret)
-{
-	struct nj_task *task = parked(jail, tid);
-	int fd, error = 0;
-
-	if (!task || task->call->duplicate < 0)
-		return -ESRCH;
-	fd = task->call->duplicate;
-	if (tie)
-		error = tie_to_lo(fd);
-	if (!error && listen(fd, (int)task->call->info.seccomp.args[1]) < 0)
-		error = -errno;
-	// An MPTCP listener that cannot be found counts as somebody else's.
-	if (!error)
-		(void)nj_owners_listener(jail->config.owners, fd);
-	*ret = -error;
-	return nj_answer(jail, tid, error);
 }

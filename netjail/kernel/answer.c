@@ -1,0 +1,131 @@
+// What Python decided about a parked call.
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "core.h"
+
+static struct nj_task *parked(struct nj_jail *jail, int32_t tid)
+{
+	struct nj_task *task = nj_task_find(jail, tid);
+
+	return task && task->stage == NJ_PARKED ? task : NULL;
+}
+
+static int gone_is_fine(int error)
+{
+	return error == -ESRCH ? 0 : error;
+}
+
+static void let_duplicate_go(struct nj_task *task)
+{
+	if (task->call->duplicate >= 0)
+		close(task->call->duplicate);
+	task->call->duplicate = -1;
+}
+
+// Let a parked call run on the judged copy; its result comes as `token`.
+int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	if (cache)
+		nj_cache_add(jail, task, 0, token);
+	// A call that runs again still owes the result of its first attempt.
+	if (token || !task->again)
+		task->token = token;
+	task->stage = NJ_RUNNING;
+	return gone_is_fine(nj_pin(jail, task));
+}
+
+int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, int32_t cache)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	if (cache)
+		nj_cache_add(jail, task, error, token);
+	let_duplicate_go(task);
+	return gone_is_fine(nj_refuse(jail, task, error));
+}
+
+// Answer a parked call ourselves, without running it.
+int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result)
+{
+	struct nj_task *task = parked(jail, tid);
+	int error;
+
+	if (!task)
+		return -ESRCH;
+	let_duplicate_go(task);
+	task->stage = NJ_RUNNING;
+	error = nj_skip(tid, result);
+	return gone_is_fine(error ? error : nj_resume(tid, PTRACE_CONT, 0));
+}
+
+// Let a parked call run as it is: only where all that counts is in registers.
+int nj_pass(struct nj_jail *jail, int32_t tid)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	let_duplicate_go(task);
+	task->stage = NJ_RUNNING;
+	return gone_is_fine(nj_resume(tid, PTRACE_CONT, 0));
+}
+
+// Put another name in the place of the judged one (a unix path pinned to its inode).
+int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size)
+{
+	struct nj_task *task = parked(jail, tid);
+
+	if (!task)
+		return -ESRCH;
+	if (size > NJ_NAME_MAX)
+		return -ENAMETOOLONG;
+	memcpy(task->call->name, name, size);
+	task->call->held = true;
+	task->call->name_size = size;
+	return 0;
+}
+
+static int tie_to_lo(int fd)
+{
+	char device[16] = "";
+	socklen_t size = sizeof(device);
+
+	// Unprivileged since Linux 5.7, once: see SO_BINDTODEVICE in socket(7).
+	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0)
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) == 0 &&
+	    !strcmp(device, "lo"))
+		return 0;
+	return -EPERM;
+}
+
+// listen(2) in the tracee's place, on our duplicate of its socket.
+//
+// *ret is what the tracee sees: 0 or the errno.
+int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret)
+{
+	struct nj_task *task = parked(jail, tid);
+	int fd, error = 0;
+
+	if (!task || task->call->duplicate < 0)
+		return -ESRCH;
+	fd = task->call->duplicate;
+	if (tie)
+		error = tie_to_lo(fd);
+	if (!error && listen(fd, (int)task->call->info.seccomp.args[1]) < 0)
+		error = -errno;
+	// An MPTCP listener that cannot be found counts as somebody else's.
+	if (!error)
+		(void)nj_owners_listener(jail->config.owners, fd);
+	*ret = -error;
+	return nj_answer(jail, tid, error);
+}

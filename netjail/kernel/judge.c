@@ -1,0 +1,102 @@
+// Verdicts on calls: by the cache, by Python, and how a refusal is carried out.
+#include <errno.h>
+#include <string.h>
+
+#include "core.h"
+
+void nj_remember_again(struct nj_task *task)
+{
+	const struct __ptrace_syscall_info *info = &task->call->info;
+
+	task->again = true;
+	task->again_ip = info->instruction_pointer;
+	task->again_number = info->seccomp.nr;
+	memcpy(task->again_args, info->seccomp.args, sizeof(task->again_args));
+}
+
+bool nj_is_again(const struct nj_task *task)
+{
+	const struct __ptrace_syscall_info *info = &task->call->info;
+
+	return task->again && task->again_ip == info->instruction_pointer &&
+	       task->again_number == info->seccomp.nr &&
+	       !memcmp(task->again_args, info->seccomp.args, sizeof(task->again_args));
+}
+
+// Remember a socket that the jail made: it may receive.
+void nj_own_socket(struct nj_jail *jail, const struct nj_descriptor *descriptor)
+{
+	if (!descriptor->error && descriptor->cookie)
+		(void)nj_owners_add(jail->config.owners, descriptor->cookie);
+}
+
+// Hand the stop to Python; its caller waits.
+int nj_ask_python(struct nj_jail *jail, struct nj_task *task)
+{
+	const struct nj_call *call = task->call;
+	struct nj_stop *stop = jail->stop;
+
+	*stop = (struct nj_stop){
+		.kind = NJ_CALL,
+		.tid = task->tid,
+		.pid = task->process->pid,
+		.row = call->row,
+		.process = task->process->id,
+		.arch = call->info.arch,
+		.number = (int32_t)call->info.seccomp.nr,
+		.fault = call->fault,
+		.again = nj_is_again(task),
+		.named = call->named,
+		.name_size = call->name_size,
+		.descriptor = call->descriptor,
+	};
+	memcpy(stop->args, nj_args_of(task), sizeof(stop->args));
+	memcpy(stop->name, call->name, call->name_size);
+	task->stage = NJ_PARKED;
+	return 1;
+}
+
+// Judge a call that names somebody: by the cache, or by Python.
+int nj_judge(struct nj_jail *jail, struct nj_task *task)
+{
+	struct nj_call *call = task->call;
+	const struct nj_row *row = nj_row_of(jail, task);
+	struct nj_cached *known;
+
+	nj_read_call(jail, task);
+	// It names nobody: what it goes to was judged when it was connected.
+	if (!call->named && !call->fault)
+		return nj_pin(jail, task);
+	nj_describe(jail, task, (uint32_t)nj_args_of(task)[row->descriptor], &call->descriptor, NULL);
+	if (call->descriptor.type == SOCK_DGRAM)
+		nj_own_socket(jail, &call->descriptor);
+	if (call->steered)
+		call->descriptor.netns = 0;  // whoever listens here, it may not be who hears
+	known = nj_cache_find(jail, task);
+	if (!known)
+		return nj_ask_python(jail, task);
+	if (!nj_is_again(task))
+		known->count++;
+	return known->error ? nj_refuse(jail, task, known->error) : nj_pin(jail, task);
+}
+
+// Finish a sendmmsg that is not to go on, or any other call, without running it.
+int nj_finish(struct nj_task *task, int64_t result)
+{
+	struct nj_call *call = task->call;
+	int error;
+
+	if (call->shape == NJ_SENDMMSG && call->sent && result < 0)
+		result = call->sent;
+	task->again = false;
+	task->tries = 0;
+	task->stage = NJ_RUNNING;
+	error = nj_skip(task->tid, result);
+	return error ? error : nj_resume(task->tid, PTRACE_CONT, 0);
+}
+
+int nj_refuse(struct nj_jail *jail, struct nj_task *task, int error)
+{
+	nj_slot_free(jail, task);
+	return nj_finish(task, -error);
+}

@@ -1,0 +1,235 @@
+// A judged call on our copy of what was judged, from its start to its exit stop.
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "core.h"
+
+// What a call that a signal cut short returns at its exit stop, before the
+// kernel decides between EINTR and running it again: include/linux/errno.h.
+#define ERESTARTSYS 512
+#define ERESTARTNOINTR 513
+#define ERESTARTNOHAND 514
+#define ERESTART_RESTARTBLOCK 516
+
+static bool will_restart(int64_t result)
+{
+	return result == -ERESTARTSYS || result == -ERESTARTNOINTR || result == -ERESTARTNOHAND ||
+	       result == -ERESTART_RESTARTBLOCK;
+}
+
+// Point one argument at our copy; the exit stop puts it back.
+int nj_change(struct nj_task *task, int argument, uint64_t value)
+{
+	task->call->changed |= 1U << argument;
+	return nj_poke(task->tid, nj_argument[argument], value);
+}
+
+static void fill_message(const struct nj_call *call, uint8_t *slot, uint64_t address)
+{
+	struct msghdr message = call->message;
+
+	message.msg_name = call->named ? (void *)(address + NJ_SLOT_NAME) : NULL;
+	message.msg_namelen = call->name_size;
+	if (message.msg_controllen)
+		message.msg_control = (void *)(address + NJ_SLOT_CONTROL);
+	memcpy(slot + NJ_SLOT_NAME, call->name, call->name_size);
+	memcpy(slot + NJ_SLOT_CONTROL, call->control, message.msg_controllen);
+	memcpy(slot, &message, sizeof(message));
+}
+
+static int point_to(struct nj_jail *jail, struct nj_task *task, uint8_t *slot, uint64_t address)
+{
+	const struct nj_row *row = nj_row_of(jail, task);
+	struct nj_call *call = task->call;
+	int error;
+
+	call->changed = 0;
+	if (call->shape == NJ_SENDMSG || call->shape == NJ_SENDMMSG) {
+		fill_message(call, slot, address);
+		error = nj_change(task, row->name, address);
+		if (error || call->shape == NJ_SENDMSG)
+			return error;
+		// One sendmsg a message: sendmmsg would write its lengths into the vault.
+		error = nj_change(task, 2, nj_args_of(task)[row->flags]);
+		return error ? error
+			     : nj_poke(task->tid, offsetof(struct user_regs_struct, orig_rax),
+				       SYS_sendmsg);
+	}
+	memcpy(slot, call->name, call->name_size);
+	error = nj_change(task, row->name, address);
+	return error ? error : nj_change(task, row->length, call->name_size);
+}
+
+static int pin_verified(struct nj_jail *jail, struct nj_task *task)
+{
+	uint64_t address;
+	uint8_t *slot;
+	int error = nj_slot_take(jail, task, &slot, &address);
+
+	if (error)
+		return nj_refuse(jail, task, -error);
+	task->again = false;
+	task->tries = 0;
+	error = point_to(jail, task, slot, address);
+	if (error)
+		return error;
+	task->stage = NJ_IN_CALL;
+	return nj_resume(task->tid, PTRACE_SYSCALL, 0);
+}
+
+// Let the judged call run on our copy of what was judged.
+//
+// No trust is inherited: the first allowed call after a fork, clone or exec
+// looks at the mapping again (MADV_DONTFORK and a MAP_GROWSDOWN page can put
+// something else there in a child).
+int nj_pin(struct nj_jail *jail, struct nj_task *task)
+{
+	int error = 0;
+
+	if (!task->process->vault) {
+		error = nj_vault_verify(jail, task->tid);
+		if (error == -ENOENT) {
+			nj_remember_again(task);
+			error = nj_inject(jail, task);
+			return error == -EAGAIN ? nj_refuse(jail, task, ENOBUFS) : error;
+		}
+		task->process->vault = !error;
+	}
+	return error ? nj_refuse(jail, task, ENOBUFS) : pin_verified(jail, task);
+}
+
+static int restore(struct nj_task *task)
+{
+	int error = 0;
+
+	for (int i = 0; i < 6 && !error; i++)
+		if (task->call->changed & 1U << i)
+			error = nj_poke(task->tid, nj_argument[i], nj_args_of(task)[i]);
+	if (!error && task->call->shape == NJ_SENDMMSG)
+		error = nj_poke(task->tid, offsetof(struct user_regs_struct, orig_rax),
+				task->call->info.seccomp.nr);
+	return error;
+}
+
+int nj_go_on(struct nj_task *task)
+{
+	task->stage = NJ_RUNNING;
+	return nj_resume(task->tid, PTRACE_CONT, 0);
+}
+
+static int set_result(struct nj_task *task, int64_t result)
+{
+	return nj_poke(task->tid, offsetof(struct user_regs_struct, rax), (uint64_t)result);
+}
+
+static size_t wanted(const struct nj_task *task)
+{
+	const struct msghdr *message = &task->call->message;
+	struct iovec vector[64];
+	size_t total = 0, left = message->msg_iovlen;
+
+	for (uint64_t at = (uint64_t)message->msg_iov; left;) {
+		size_t part = left < 64 ? left : 64;
+
+		if (nj_read_exactly(task->tid, at, vector, part * sizeof(*vector)))
+			break;
+		for (size_t i = 0; i < part; i++)
+			total += vector[i].iov_len;
+		left -= part;
+		at += part * sizeof(*vector);
+	}
+	return total;
+}
+
+static int next_message(struct nj_task *task)
+{
+	struct user_regs_struct regs;
+	int error = nj_get_registers(task->tid, &regs);
+
+	if (error)
+		return error;
+	regs.rip -= 2;
+	regs.rax = task->call->info.seccomp.nr;
+	regs.orig_rax = (uint64_t)-1;
+	error = nj_set_registers(task->tid, &regs);
+	task->call->index++;
+	task->stage = NJ_NEXT_MESSAGE;
+	return error ? error : nj_resume(task->tid, PTRACE_CONT, 0);
+}
+
+uint32_t nj_messages_of(const struct nj_jail *jail, const struct nj_task *task)
+{
+	uint32_t count = (uint32_t)nj_args_of(task)[nj_row_of(jail, task)->length];
+
+	return count < NJ_MESSAGES_MAX ? count : NJ_MESSAGES_MAX;
+}
+
+// __sys_sendmmsg() of net/socket.c: the length sent goes into the vector, a
+// short send or an error ends it, and after one success the count is returned.
+static int message_sent(struct nj_jail *jail, struct nj_task *task, int64_t result)
+{
+	struct nj_call *call = task->call;
+	uint64_t entry = nj_args_of(task)[nj_row_of(jail, task)->name] +
+			 call->index * sizeof(struct mmsghdr);
+	uint32_t length = (uint32_t)result;
+	int error = 0;
+
+	if (result >= 0 && nj_write(task->tid, entry + offsetof(struct mmsghdr, msg_len), &length,
+				    sizeof(length)) != sizeof(length))
+		result = -EFAULT;
+	if (result >= 0) {
+		call->sent++;
+		if (call->index + 1 < nj_messages_of(jail, task) && length >= wanted(task))
+			return next_message(task);
+	} else if (will_restart(result) && !call->sent) {
+		nj_remember_again(task);
+		return nj_go_on(task);
+	}
+	error = set_result(task, call->sent ? call->sent : result);
+	return error ? error : nj_go_on(task);
+}
+
+// The exit stop of a pinned call.
+//
+// Returns 1 if Python asked for the result.
+int nj_call_exit(struct nj_jail *jail, struct nj_task *task)
+{
+	int64_t result = nj_result(task->tid);
+	uint64_t token = task->token;
+	int error = restore(task);
+
+	nj_slot_free(jail, task);
+	if (error)
+		return error;
+	task->token = 0;
+	if (token)
+		*jail->stop = (struct nj_stop){ .kind = NJ_RESULT, .tid = task->tid, .token = token,
+						.result = will_restart(result) ? -EINTR : result };
+	if (task->call->shape == NJ_SENDMMSG) {
+		error = message_sent(jail, task, result);
+	} else {
+		if (will_restart(result)) {
+			nj_remember_again(task);
+			task->token = token;
+		}
+		error = nj_go_on(task);
+	}
+	return error ? error : token != 0;
+}
+
+// A signal comes between two messages of a sendmmsg: it returns what it sent.
+int nj_call_cut_short(struct nj_jail *jail, struct nj_task *task)
+{
+	struct user_regs_struct regs;
+	int error = nj_get_registers(task->tid, &regs);
+
+	(void)jail;
+	task->stage = NJ_RUNNING;
+	if (error || regs.rip != task->call->info.instruction_pointer - 2)
+		return error;
+	regs.rip += 2;
+	regs.rax = task->call->sent;
+	return nj_set_registers(task->tid, &regs);
+}

@@ -1,0 +1,163 @@
+// What a stopped call says, copied before it is judged.
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+#include "core.h"
+
+const struct nj_row *nj_row_of(const struct nj_jail *jail, const struct nj_task *task)
+{
+	return &jail->config.rows[task->call->row];
+}
+
+const uint64_t *nj_args_of(const struct nj_task *task)
+{
+	return (const uint64_t *)task->call->info.seccomp.args;
+}
+
+int nj_read_exactly(int32_t tid, uint64_t address, void *data, size_t size)
+{
+	return nj_read(tid, address, data, size) == (int64_t)size ? 0 : EFAULT;
+}
+
+// The name of connect and sendto: a length over 128 or negative is EINVAL, see
+// move_addr_to_kernel() in net/socket.c. The length is an int: its upper half
+// in the register does not count.
+static void read_name(struct nj_task *task, uint64_t address, int32_t size)
+{
+	struct nj_call *call = task->call;
+
+	call->named = true;
+	if (size < 0 || size > NJ_NAME_MAX) {
+		call->fault = EINVAL;
+		return;
+	}
+	call->fault = nj_read_exactly(task->tid, address, call->name, (size_t)size);
+	call->name_size = call->fault ? 0 : (uint32_t)size;
+}
+
+// Control messages that send an allowed packet elsewhere: IP_RETOPTS of ip(7)
+// and the routing headers of RFC 3542 and RFC 2292.
+static const int REROUTING[][2] = {
+	{ IPPROTO_IP, 7 /* IP_RETOPTS */ },
+	{ IPPROTO_IPV6, 57 /* IPV6_RTHDR */ },
+	{ IPPROTO_IPV6, 5 /* IPV6_2292RTHDR */ },
+	{ 132 /* IPPROTO_SCTP */, 5 /* SCTP_DSTADDRV4 */ },
+	{ 132 /* IPPROTO_SCTP */, 6 /* SCTP_DSTADDRV6 */ },
+};
+
+// IP_PKTINFO and IPV6_PKTINFO can name the device that a packet leaves by, even
+// one for this machine (ip(7)). 1 is lo, net/core/dev.c gives it so everywhere.
+static bool steers(const struct cmsghdr *part)
+{
+	int32_t device = 0;
+
+	if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == 8 /* IP_PKTINFO */ &&
+	    part->cmsg_len >= CMSG_LEN(12))
+		memcpy(&device, CMSG_DATA(part), sizeof(device));
+	if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == 50 /* IPV6_PKTINFO */ &&
+	    part->cmsg_len >= CMSG_LEN(20))
+		memcpy(&device, CMSG_DATA(part) + 16, sizeof(device));
+	return device > 1 || device < 0;
+}
+
+static bool to_this_machine(const struct nj_call *call)
+{
+	static const uint8_t loopback[16] = { [15] = 1 };
+	uint16_t family = 0;
+
+	if (!call->named || call->name_size < 8)
+		return true;
+	memcpy(&family, call->name, sizeof(family));
+	if (family != AF_INET6)
+		return call->name[4] == 127 || call->name[4] == 0;
+	return call->name_size < 24 || !memcmp(call->name + 8, loopback, 16) ||
+	       !memcmp(call->name + 8, (const uint8_t[16]){ 0 }, 10);  // ::, v4-mapped
+}
+
+static int check_control(struct nj_call *call)
+{
+	struct msghdr message = { .msg_control = (void *)call->control,
+				  .msg_controllen = call->message.msg_controllen };
+
+	for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part;
+	     part = CMSG_NXTHDR(&message, part)) {
+		if (part->cmsg_len < sizeof(*part))
+			return EINVAL;
+		for (size_t i = 0; i < sizeof(REROUTING) / sizeof(*REROUTING); i++)
+			if (part->cmsg_level == REROUTING[i][0] &&
+			    part->cmsg_type == REROUTING[i][1])
+				return EPERM;
+		call->steered |= steers(part);
+	}
+	return call->steered && to_this_machine(call) ? EPERM : 0;
+}
+
+static int read_control(struct nj_task *task)
+{
+	struct nj_call *call = task->call;
+	size_t size = call->message.msg_controllen;
+
+	if (!call->message.msg_control || !size) {
+		call->message.msg_controllen = 0;
+		return 0;
+	}
+	if (size > NJ_CONTROL_MAX)
+		return ENOBUFS;
+	if (nj_read_exactly(task->tid, (uint64_t)call->message.msg_control, call->control, size))
+		return EFAULT;
+	return check_control(call);
+}
+
+// A msghdr as copy_msghdr_from_user() and ____sys_sendmsg() of net/socket.c
+// read it: no name or no length is nameless, a longer name is clamped.
+static void read_message(struct nj_task *task, uint64_t address)
+{
+	struct nj_call *call = task->call;
+	struct msghdr *message = &call->message;
+	int32_t size;
+
+	call->fault = nj_read_exactly(task->tid, address, message, sizeof(*message));
+	if (call->fault)
+		return;
+	size = (int32_t)message->msg_namelen;
+	if (message->msg_name && size < 0) {
+		call->fault = EINVAL;
+		return;
+	}
+	if (message->msg_name && size)
+		read_name(task, (uint64_t)message->msg_name,
+			  size > NJ_NAME_MAX ? NJ_NAME_MAX : size);
+	if (!call->fault)
+		call->fault = read_control(task);
+}
+
+// Copy what the call names out of the tracee; the fault is what the kernel would give.
+void nj_read_call(struct nj_jail *jail, struct nj_task *task)
+{
+	const struct nj_row *row = nj_row_of(jail, task);
+	const uint64_t *args = nj_args_of(task);
+	struct nj_call *call = task->call;
+
+	call->named = false;
+	call->held = false;
+	call->steered = false;
+	call->name_size = 0;
+	call->fault = 0;
+	switch (call->shape) {
+	case NJ_CONNECT:
+		read_name(task, args[row->name], (int32_t)args[row->length]);
+		break;
+	case NJ_SENDTO:
+		if ((int32_t)args[row->length])
+			read_name(task, args[row->name], (int32_t)args[row->length]);
+		break;
+	case NJ_SENDMSG:
+		read_message(task, args[row->name]);
+		break;
+	case NJ_SENDMMSG:
+		read_message(task, args[row->name] + call->index * sizeof(struct mmsghdr));
+		break;
+	}
+}
