@@ -113,7 +113,7 @@ class Verdict(msgspec.Struct, frozen=True):
     why: str = ""
     """One line for a person."""
     fix: str = ""
-    """What to add to let it through: ``--allow pypi.org:443``; "" where nothing would."""
+    """What to add to let it through: ``--allow example.org:443``; "" where nothing would."""
     error: int = 0
     """The errno that a denied call gets."""
     cacheable: bool = False

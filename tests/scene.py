@@ -55,9 +55,11 @@ def denied(reason: Reason = Reason.DEFAULT, **fields: str) -> Verdict:
 def busy(audit: bool = False) -> Report:
     """A report with one of everything."""
     report = Report(audit=audit, policies=("/home/me/project/netjail.toml",))
-    pypi = denied(name="pypi.org", why="no rule allows tcp to pypi.org:443", fix="--allow pypi.org")
-    report.add(attempt(inet("192.0.2.1", 443)), pypi, CHAIN, 11)
-    report.add(attempt(inet("2001:db8::1", 443)), pypi, ("wget", "sh"))
+    site = denied(
+        name="example.org", why="no rule allows tcp to example.org:443", fix="--allow example.org"
+    )
+    report.add(attempt(inet("192.0.2.1", 443)), site, CHAIN, 11)
+    report.add(attempt(inet("2001:db8::1", 443)), site, ("wget", "sh"))
     foreign = denied(
         Reason.FOREIGN,
         why="127.0.0.1:5432 belongs to a program outside this jail",

@@ -16,7 +16,7 @@ from netjail.model import Decision, Protocol
 from netjail.policy import Policy, Rules, files
 
 WHOLE = """\
-# "pypi.org" in a comment is no entry
+# "example.org" in a comment is no entry
 default = "deny"
 errno = "EPERM"
 allow = [

@@ -85,8 +85,8 @@ def test_addresses(text, protocols, ports, inside, outside):
 @pytest.mark.parametrize(
     ("text", "name"),
     [
-        pytest.param("pypi.org", "pypi.org", id="plain"),
-        pytest.param("PyPI.org.:443", "pypi.org", id="case-and-the-last-dot-do-not-matter"),
+        pytest.param("example.org", "example.org", id="plain"),
+        pytest.param("Example.org.:443", "example.org", id="case-and-the-last-dot-do-not-matter"),
         pytest.param("münchen.example", "xn--mnchen-3ya.example", id="an-idn-becomes-punycode"),
         pytest.param("db", "db", id="without-a-dot"),
         pytest.param("privte.", "privte", id="a-dot-says-that-it-is-a-host"),
@@ -114,11 +114,13 @@ def test_the_resolver_is_its_port():
 @pytest.mark.parametrize(
     ("text", "message", "hint", "column"),
     [
-        pytest.param("", "an empty rule", "pypi.org:443", 10, id="nothing"),
+        pytest.param("", "an empty rule", "example.org:443", 10, id="nothing"),
         pytest.param("tcp://", "names no host and no port", "*", 10, id="a-scheme-alone"),
         pytest.param("privte", "unknown word 'privte'", "'private'", 10, id="a-mistyped-word"),
         pytest.param("htp://x", "unknown scheme 'htp'", "tcp", 10, id="an-unknown-scheme"),
-        pytest.param("https://pypi.org/simple", "a rule is no URL", "pypi.org:443", 10, id="a-url"),
+        pytest.param(
+            "https://example.org/simple", "a rule is no URL", "example.org:443", 10, id="a-url"
+        ),
         pytest.param("http://a.b:81/", "a rule is no URL", "a.b:81", 10, id="a-url-with-a-port"),
         pytest.param("raw://any", "cannot be enforced", "raw and packet", 10, id="raw"),
         pytest.param("*.x.org", "cannot be enforced", "each host", 10, id="sub-domains"),
@@ -347,7 +349,7 @@ def test_links_in_the_fixed_part_of_a_path_are_followed(tmp_path):
     ("text", "hint"),
     [
         pytest.param("unix:/a", ":8080", id="unix"),
-        pytest.param("pypi.org", ":8080", id="a-name"),
+        pytest.param("example.org", ":8080", id="a-name"),
         pytest.param("self", ":8080", id="a-live-word"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import errno
 import os
 import subprocess
@@ -11,8 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from msgspec import structs
 from jail import needs
+from msgspec import structs
 
 from netjail.errors import HostError
 from netjail.kernel.probe import Host, probe, require

@@ -37,7 +37,7 @@ def record(audit=False, verdict=None, show=False, of=None, process=CURL):
 
 def test_an_attempt_has_the_fields_of_the_design():
     verdict = denied(
-        rule="private", layer="--deny", why="a why", fix="--allow pypi.org", name="pypi.org"
+        rule="private", layer="--deny", why="a why", fix="--allow example.org", name="example.org"
     )
     line = written(record(verdict=verdict))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", str(line.pop("ts")))
@@ -50,13 +50,13 @@ def test_an_attempt_has_the_fields_of_the_design():
         "syscall": "connect",
         "operation": "connect",
         "proto": "tcp",
-        "dest": {"ip": "192.0.2.1", "port": 443, "name": "pypi.org", "unix": "", "other": ""},
+        "dest": {"ip": "192.0.2.1", "port": 443, "name": "example.org", "unix": "", "other": ""},
         "errno": "ECONNREFUSED",
         "rule": "private",
         "layer": "--deny",
         "reason": "default",
         "why": "a why",
-        "fix": "--allow pypi.org",
+        "fix": "--allow example.org",
         "proc": {
             "id": 7,
             "pid": 4242,

@@ -67,8 +67,8 @@ def test_what_is_shown_as_one(other, groups):
 def test_a_name_is_one_place_with_many_addresses():
     report = Report()
     for last in range(20):
-        report.add(attempt(inet(f"192.0.2.{last}", 443)), denied(name="pypi.org"), CHAIN)
-    report.add(attempt(inet("192.0.2.1", 80)), denied(name="pypi.org"), CHAIN)
+        report.add(attempt(inet(f"192.0.2.{last}", 443)), denied(name="example.org"), CHAIN)
+    report.add(attempt(inet("192.0.2.1", 80)), denied(name="example.org"), CHAIN)
     first, second = report.select(Decision.DENY)
     assert (first.count, second.count) == (20, 1)
     assert len(first.places) == 8

@@ -17,7 +17,7 @@ from netjail.errors import UsageError
 
 _EXAMPLES = """\b
 netjail trace -- make test
-netjail trace -a pypi.org:443 -- pip install flask
+netjail trace -a example.org:443 -- pip install flask
 netjail audit -- npm install
 """
 

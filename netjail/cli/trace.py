@@ -18,7 +18,7 @@ The exit status is the command's own. 121: it was 0, and --fail-on matched.
 _EXAMPLES = """\b
 netjail trace -- make test
     nothing but what the jail's own programs listen on
-netjail trace -a pypi.org:443 -a files.pythonhosted.org -- pip install x
+netjail trace -a example.org:443 -a files.example.org -- pip install x
     one host on one port, another on all
 netjail trace -a private -d metadata --events run.jsonl -- ./server
     the local network, without the cloud's keys; every attempt in a file

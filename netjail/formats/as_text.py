@@ -171,7 +171,7 @@ def _count(group: Group) -> tuple[str, str]:
 
 
 def _where(group: Group, width: int) -> str:
-    """``pypi.org:443 (151.101.0.223, 2 more)``, or the bare address."""
+    """``example.org:443 (192.0.2.1, 2 more)``, or the bare address."""
     name = group.verdict.name
     if not name:
         return visible(str(group.endpoint), width)

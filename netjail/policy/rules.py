@@ -109,7 +109,7 @@ def parse_bind(text: str, place: Place, layer: str) -> AddressRule:
 def _readable(text: str, place: Place) -> Source:
     source = Source(text, place)
     if not text.strip():
-        raise source.error("an empty rule", "write a target: pypi.org:443, 10.0.0.0/8, private")
+        raise source.error("an empty rule", "write a target: example.org:443, 10.0.0.0/8, private")
     odd = next((c for c in text if not c.isprintable() and c != "\t"), "")
     if odd:
         hint = "write it without; in a unix: path, ? is any one byte"
