@@ -66,7 +66,8 @@ class Server:
             if not self.address.startswith("@"):
                 os.chmod(self.address, 0o777)
         else:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if not self._datagrams:  # two datagram sockets could share a port by it
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if self._family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             elif self._datagrams:
