@@ -48,7 +48,7 @@ static int on_listen(struct nj_jail *jail, struct nj_task *task)
 
 	if (call->duplicate >= 0)
 		return nj_ask_python(jail, task);
-	nj_describe(jail, task, (uint32_t)nj_args_of(task)[0], &call->descriptor, &call->duplicate);
+	nj_describe(task, (uint32_t)nj_args_of(task)[0], &call->descriptor, &call->duplicate);
 	call->fault = 0;
 	call->name_size = 0;
 	call->named = true;
@@ -63,7 +63,7 @@ static int on_bind(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_call *call = task->call;
 
-	nj_describe(jail, task, (uint32_t)nj_args_of(task)[0], &call->descriptor, NULL);
+	nj_describe(task, (uint32_t)nj_args_of(task)[0], &call->descriptor, NULL);
 	nj_own_socket(jail, &call->descriptor);
 	return pass(task);
 }

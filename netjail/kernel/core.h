@@ -99,6 +99,7 @@ struct nj_task {
 	int32_t tid;
 	struct nj_process *process;
 	enum nj_stage stage;
+	int32_t pidfd;         // -1: not opened yet, or no room for it
 	bool adopted;          // its parent is a guess until the parent's event comes
 	int32_t slot;          // -1: none
 	uint64_t token;        // of the attempt under way, 0 if nobody asked for its result
@@ -194,9 +195,9 @@ int64_t nj_read(int32_t tid, uint64_t address, void *data, size_t size);
 int64_t nj_write(int32_t tid, uint64_t address, const void *data, size_t size);
 
 // descriptor.c
-int nj_duplicate(const struct nj_task *task, uint32_t fd);
-void nj_describe(struct nj_jail *jail, const struct nj_task *task, uint32_t fd,
-		 struct nj_descriptor *ret, int32_t *ret_duplicate);
+int nj_duplicate(struct nj_task *task, uint32_t fd);
+void nj_describe(struct nj_task *task, uint32_t fd, struct nj_descriptor *ret,
+		 int32_t *ret_duplicate);
 
 // filter.c
 uint32_t nj_evaluate(const struct nj_config *config, uint32_t arch, uint32_t number,

@@ -33,17 +33,18 @@ static int open_pidfd(const struct nj_task *task)
 }
 
 // A duplicate of the tracee's descriptor, or -errno (EBADF: it has none).
-int nj_duplicate(const struct nj_task *task, uint32_t fd)
+//
+// The pidfd is kept with the task: a task that calls once calls again.
+int nj_duplicate(struct nj_task *task, uint32_t fd)
 {
-	int pidfd = open_pidfd(task);
-	int duplicate, error;
+	int duplicate;
 
-	if (pidfd < 0)
+	if (task->pidfd < 0)
+		task->pidfd = open_pidfd(task);
+	if (task->pidfd < 0)
 		return -errno;
-	duplicate = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
-	error = errno;
-	close(pidfd);
-	return duplicate < 0 ? -error : duplicate;
+	duplicate = (int)syscall(SYS_pidfd_getfd, task->pidfd, fd, 0);
+	return duplicate < 0 ? -errno : duplicate;
 }
 
 static int ask(int fd, int option, int32_t *ret)
@@ -61,35 +62,40 @@ static uint64_t ask_wide(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? 0 : value;
 }
 
+// Of one socket all stays as it is but the domain, which IPV6_ADDRFORM changes
+// (ipv6(7)): where the cookie is the one of the last call, only that is asked.
 static int read_kind(int fd, struct nj_descriptor *ret)
 {
 	int error = ask(fd, SO_DOMAIN, &ret->domain);
+	uint64_t cookie;
 
-	if (!error)
-		error = ask(fd, SO_TYPE, &ret->type);
-	if (!error)
-		error = ask(fd, SO_PROTOCOL, &ret->protocol);
 	if (error)
 		return error;
-	ret->cookie = ask_wide(fd, SO_COOKIE);
+	cookie = ask_wide(fd, SO_COOKIE);
+	if (cookie && cookie == ret->cookie)
+		return 0;
+	ret->cookie = cookie;
+	error = ask(fd, SO_TYPE, &ret->type);
+	if (!error)
+		error = ask(fd, SO_PROTOCOL, &ret->protocol);
 	ret->netns = ask_wide(fd, SO_NETNS_COOKIE);
-	return 0;
+	return error;
 }
 
-// Read what `fd` of the stopped task is. With `ret_duplicate` our duplicate is
-// kept for the caller, else closed.
-void nj_describe(struct nj_jail *jail, const struct nj_task *task, uint32_t fd,
-		 struct nj_descriptor *ret, int32_t *ret_duplicate)
+// Read what `fd` of the stopped task is; *ret is what the last call's was. With
+// `ret_duplicate` our duplicate is kept for the caller, else closed.
+void nj_describe(struct nj_task *task, uint32_t fd, struct nj_descriptor *ret,
+		 int32_t *ret_duplicate)
 {
 	const struct nj_process *process = task->process;
 	int duplicate = nj_duplicate(task, fd);
 
-	(void)jail;
-	*ret = (struct nj_descriptor){ .error = duplicate < 0 ? -duplicate : 0 };
 	ret->shared = process->threads > 1 || process->files_shared;
+	if (duplicate < 0 || ret->error)
+		ret->cookie = 0;
+	ret->error = duplicate < 0 ? -duplicate : -read_kind(duplicate, ret);
 	if (duplicate < 0)
 		return;
-	ret->error = -read_kind(duplicate, ret);
 	if (ret_duplicate && !ret->error)
 		*ret_duplicate = duplicate;
 	else

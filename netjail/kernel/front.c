@@ -36,7 +36,8 @@ struct front {
 	bool gone;         // the command ended, and we waited for it
 	int stopped;       // the signal that stopped the command, by its last report
 	bool ours;         // the next report of a continue will be our doing
-	bool reached;      // by a report, it had the SIGCONT that we are about to get
+	uint64_t last_continue;  // when we got a SIGCONT
+	bool reached;      // the SIGCONT that waits here has reached the command, too
 	uint64_t early;    // may have been sent by the terminal before the command's fork
 	uint64_t ignored;  // as we were started: nohup(1), `&` of a plain shell
 };
@@ -88,22 +89,26 @@ static bool own_group(const struct front *front)
 }
 
 // Fetch the command's last reports: 0 if there is none, else what the newest says.
+// If a SIGCONT waits, or the caller has one, a report of a continue tells of its twin.
 //
 // The kernel keeps one: a SIGCONT voids the stop before it, and the other way round
 // (prepare_signal() and do_signal_stop() in kernel/signal.c), so that none is stale.
-static int look(struct front *front)
+static int look(struct front *front, bool waits)
 {
 	siginfo_t info = { 0 };
 	int news = 0, pid = command(front);
+	bool went_on = false;
 
 	while (pid && !waitid(P_PID, (id_t)pid, &info, WSTOPPED | WCONTINUED | WNOHANG) &&
 	       info.si_pid) {
 		news = info.si_code;
-		front->reached |= !front->ours && (news == CLD_CONTINUED || front->stopped);
+		went_on |= !front->ours && (news == CLD_CONTINUED || front->stopped);
 		front->ours = false;
 		front->stopped = news == CLD_STOPPED ? info.si_status : 0;
 		info.si_pid = 0;
 	}
+	if (went_on)
+		front->reached = waits || pending() & BIT(SIGCONT);
 	return news;
 }
 
@@ -158,7 +163,7 @@ static void forward(struct front *front, const siginfo_t *info, bool twin)
 	siginfo_t copy = *info;
 	uint32_t index;
 
-	if (twin && nj_pair(shared->seen, &shared->head, signal, sender(info), NJ_ALONE))
+	if (twin && nj_pair(shared->seen, &shared->head, signal, sender(info), NJ_ALONE, 0))
 		return;
 	index = nj_note(shared->sent, &shared->sent_head, signal, sender(info));
 	copy.si_errno = (int)(NJ_MARK | (uint32_t)(uint8_t)info->si_code << 16 | (index & 0xffff));
@@ -242,7 +247,7 @@ static void stop_along(struct front *front)
 	int signal;
 
 	__atomic_store_n(&front->shared->stopping, 1, __ATOMIC_SEQ_CST);
-	look(front);
+	look(front, false);
 	signal = front->stopped;
 	if (signal && !(pending() & BIT(SIGCONT))) {
 		front->reached = false;
@@ -274,13 +279,24 @@ static void mirror(struct front *front)
 	stop_along(front);
 }
 
-// Whether the command had this SIGCONT before its newest stop, by what arrived.
-static bool arrived(struct front *front, const siginfo_t *info)
+// Whether the command had this SIGCONT as well, by what arrived there or was reported.
+//
+// It was sent after we took the one before it, since a second would not have been
+// queued; what arrived earlier is not its twin.
+static bool had(struct front *front, const siginfo_t *info)
 {
 	struct nj_shared *shared = front->shared;
+	uint64_t since = front->last_continue;
+	bool reported = front->reached;
 
-	return from_supervisor(front, info) ||
-	       nj_pair(shared->seen, &shared->head, SIGCONT, sender(info), NJ_ALONE);
+	front->reached = false;
+	front->last_continue = nj_clock();
+	if (from_supervisor(front, info) ||
+	    nj_pair(shared->seen, &shared->head, SIGCONT, sender(info), NJ_ALONE, since))
+		return true;
+	if (reported)  // it is yet to arrive
+		nj_note(shared->sent, &shared->sent_head, SIGCONT, sender(info));
+	return reported;
 }
 
 // SIGCONT came to us: a command that is still stopped goes on, once; one that a
@@ -289,22 +305,20 @@ static void go_on(struct front *front, const siginfo_t *info)
 {
 	struct nj_shared *shared = front->shared;
 	bool halted = __atomic_exchange_n(&shared->halted, 0, __ATOMIC_SEQ_CST);
-	int news = look(front), pid = command(front);
-	bool own = pid && own_group(front);
-	bool had = front->reached || news == CLD_CONTINUED || from_supervisor(front, info) ||
-		   (news == CLD_STOPPED && arrived(front, info));
+	int news = look(front, true), pid = command(front);
+	bool own = pid && own_group(front), old = !halted && had(front, info);
 
-	front->reached = false;
 	if (!pid)
 		return;
 	if (own && shared->lent)
 		nj_give_terminal(front->self, pid);
-	front->ours = front->stopped && !had;
+	front->reached = false;
+	front->ours = front->stopped && !old;
 	if (own && front->ours)
 		kill(-pid, SIGCONT);  // and all that the terminal stopped with it
 	else if (halted || front->ours)
 		forward(front, info, false);
-	else if (!had)
+	else if (!old)
 		relay(front, info);
 	else if (front->stopped && news)
 		mirror(front);
@@ -317,14 +331,11 @@ static void go_on(struct front *front, const siginfo_t *info)
 // the report.
 static bool continued(struct front *front)
 {
-	bool had = front->reached;
 	siginfo_t info;
 
 	if (!dequeue(BIT(SIGCONT), &info, &AT_ONCE))
 		return false;
-	front->reached = false;
-	had |= arrived(front, &info);
-	if (had && !__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST))
+	if (!__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST) && had(front, &info))
 		return false;
 	go_on(front, &info);
 	return true;
@@ -335,7 +346,7 @@ static bool children(struct front *front)
 {
 	if (reap(front))
 		return true;
-	if (look(front) == CLD_STOPPED && !continued(front))
+	if (look(front, false) == CLD_STOPPED && !continued(front))
 		mirror(front);
 	return false;
 }

@@ -67,11 +67,15 @@ int nj_judge(struct nj_jail *jail, struct nj_task *task)
 	// It names nobody: what it goes to was judged when it was connected.
 	if (!call->named && !call->fault)
 		return nj_pin(jail, task);
-	nj_describe(jail, task, (uint32_t)nj_args_of(task)[row->descriptor], &call->descriptor, NULL);
+	nj_describe(task, (uint32_t)nj_args_of(task)[row->descriptor], &call->descriptor, NULL);
 	if (call->descriptor.type == SOCK_DGRAM)
 		nj_own_socket(jail, &call->descriptor);
-	if (call->steered)
-		call->descriptor.netns = 0;  // whoever listens here, it may not be who hears
+	if (call->steered) {
+		// Whoever listens here, it may not be who hears. No cookie: the next
+		// call reads the socket anew.
+		call->descriptor.netns = 0;
+		call->descriptor.cookie = 0;
+	}
 	known = nj_cache_find(jail, task);
 	if (!known)
 		return nj_ask_python(jail, task);

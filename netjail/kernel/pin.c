@@ -22,6 +22,8 @@ static bool will_restart(int64_t result)
 // Point one argument at our copy; the exit stop puts it back.
 int nj_change(struct nj_task *task, int argument, uint64_t value)
 {
+	if (nj_args_of(task)[argument] == value)
+		return 0;
 	task->call->changed |= 1U << argument;
 	return nj_poke(task->tid, nj_argument[argument], value);
 }

@@ -32,7 +32,7 @@
 // How long the halves of a pair may be apart, in nanoseconds.
 #define APART 1000000000ULL
 
-static uint64_t clock_now(void)
+uint64_t nj_clock(void)
 {
 	struct timespec now;
 
@@ -48,7 +48,7 @@ uint32_t nj_note(struct nj_seen *ring, uint32_t *head, int signal, int sender)
 
 	entry->signal = signal;
 	entry->sender = sender;
-	entry->when = clock_now();
+	entry->when = nj_clock();
 	__atomic_store_n(&entry->taken, NJ_ALONE, __ATOMIC_RELAXED);
 	__atomic_store_n(head, index + 1, __ATOMIC_SEQ_CST);
 	return index;
@@ -60,16 +60,18 @@ static bool take(struct nj_seen *entry, int from)
 					   __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-// Take the newest entry of this signal and sender that is in state `from`.
-bool nj_pair(struct nj_seen *ring, const uint32_t *head, int signal, int sender, int from)
+// Take the newest entry of this signal and sender that is in state `from`, and was
+// written after `since`.
+bool nj_pair(struct nj_seen *ring, const uint32_t *head, int signal, int sender, int from,
+	     uint64_t since)
 {
 	uint32_t next = __atomic_load_n(head, __ATOMIC_SEQ_CST);
-	uint64_t now = clock_now();
+	uint64_t now = nj_clock();
 
 	for (uint32_t age = 1; age <= NJ_RING && age <= next; age++) {
 		struct nj_seen *entry = &ring[(next - age) % NJ_RING];
 
-		if (entry->when + APART < now)
+		if (entry->when < since || entry->when + APART < now)
 			return false;
 		if (entry->signal == signal && entry->sender == sender && take(entry, from))
 			return true;
@@ -96,7 +98,7 @@ static bool forwarded_twin(struct nj_shared *shared, const siginfo_t *info, uint
 
 	if (same && __atomic_load_n(&note->taken, __ATOMIC_SEQ_CST) == NJ_PAIRED)
 		return true;
-	if (nj_pair(shared->seen, &shared->head, info->si_signo, info->si_pid, NJ_ALONE)) {
+	if (nj_pair(shared->seen, &shared->head, info->si_signo, info->si_pid, NJ_ALONE, 0)) {
 		if (same)
 			__atomic_store_n(&note->taken, NJ_PAIRED, __ATOMIC_SEQ_CST);
 		return true;
@@ -111,9 +113,9 @@ static bool original_twin(struct nj_shared *shared, const siginfo_t *info)
 {
 	int signal = info->si_signo, sender = info->si_code > 0 ? 0 : info->si_pid;
 
-	if (nj_pair(shared->sent, &shared->sent_head, signal, sender, NJ_ALONE))
+	if (nj_pair(shared->sent, &shared->sent_head, signal, sender, NJ_ALONE, 0))
 		return false;
-	if (nj_pair(shared->sent, &shared->sent_head, signal, sender, NJ_DELIVERED))
+	if (nj_pair(shared->sent, &shared->sent_head, signal, sender, NJ_DELIVERED, 0))
 		return true;
 	nj_note(shared->seen, &shared->head, signal, sender);
 	return false;

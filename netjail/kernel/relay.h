@@ -16,8 +16,10 @@
 
 enum { NJ_ALONE, NJ_PAIRED, NJ_DELIVERED };  // nj_seen.taken
 
+uint64_t nj_clock(void);
 uint32_t nj_note(struct nj_seen *ring, uint32_t *head, int signal, int sender);
-bool nj_pair(struct nj_seen *ring, const uint32_t *head, int signal, int sender, int from);
+bool nj_pair(struct nj_seen *ring, const uint32_t *head, int signal, int sender, int from,
+	     uint64_t since);
 bool nj_own_group(int front, int command);
 int nj_foreground(void);
 bool nj_give_terminal(int front, int group);

@@ -79,6 +79,7 @@ int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 	task->tid = tid;
 	task->process = process;
 	task->slot = -1;
+	task->pidfd = -1;
 	process->refs++;
 	process->threads++;
 	task->next = *bucket(jail, tid);
@@ -115,6 +116,8 @@ void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 	if (task->call && task->call->duplicate >= 0)
 		close(task->call->duplicate);
 	free(task->call);
+	if (task->pidfd >= 0)
+		close(task->pidfd);
 	task->process->threads--;
 	nj_process_release(task->process);
 	free(task);

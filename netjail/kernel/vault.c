@@ -45,9 +45,18 @@ static int identify(struct nj_jail *jail, int fd)
 	return 0;
 }
 
+static int create(void)
+{
+	unsigned int flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
+	// MFD_NOEXEC_SEAL: vm.memfd_noexec=2 refuses one without it, since Linux 6.3.
+	int fd = memfd_create("netjail-vault", flags | 8);
+
+	return fd < 0 && errno == EINVAL ? memfd_create("netjail-vault", flags) : fd;
+}
+
 int nj_vault_open(struct nj_jail *jail)
 {
-	int fd = memfd_create("netjail-vault", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = create();
 	int error = 0;
 
 	if (fd < 0)

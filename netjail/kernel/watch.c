@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -103,6 +104,17 @@ static int start_watchdog(void)
 	return -error;
 }
 
+// One a task that calls the network; without room they are opened each time.
+static void more_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
 // Make this process the supervisor: a group of its own, deaf to all but its
 // timer, dead with the front, and not to be looked into.
 int nj_supervise_alone(int32_t front)
@@ -114,6 +126,7 @@ int nj_supervise_alone(int32_t front)
 		return -errno;
 	if (getppid() != front)
 		return -ESRCH;
+	more_descriptors();
 	if (prctl(PR_SET_DUMPABLE, 0) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
 		return -errno;
 	sigfillset(&mask);

@@ -63,14 +63,17 @@ def run(plan: Plan) -> Outcome:
 
     :raises NetjailError: where netjail itself fails; exit status 125.
     """
-    from netjail.filter import program
     from netjail.kernel.probe import probe, require
+
+    # First of all: the rest loads the core, which another architecture has not.
+    host = probe()
+    require(host)
+
+    from netjail.filter import program
     from netjail.kernel.start import Launch, start
     from netjail.supervisor.loop import Supervisor
     from netjail.syscalls import ROWS
 
-    host = probe()
-    require(host)
     key = int.from_bytes(os.urandom(8), "little")
     code = program(ROWS, key, weak=host.weak)
 
