@@ -10,7 +10,6 @@ import contextlib
 import functools
 import http.server
 import os
-import re
 import socket
 import subprocess
 import threading
@@ -354,23 +353,19 @@ http {{
 """
 
 
-def test_nginx_and_wrk_share_a_jail(trace, workdir):
-    needs("nginx", "wrk", "curl")
+def test_nginx_and_its_clients_share_a_jail(trace, workdir):
+    needs("nginx", "curl")
     port = closed_port()
     (workdir / "nginx.conf").write_text(NGINX.format(port=port))
     script = f"""
 nginx -p "$PWD" -c nginx.conf -e stderr &
 until curl -sS http://127.0.0.1:{port}/ 2>/dev/null; do :; done
-wrk -t2 -c20 -d1s http://127.0.0.1:{port}/ >wrk.txt || exit 1
+curl -sS -Z --parallel-max 20 "http://127.0.0.1:{port}/[1-300]"
 kill -QUIT $(cat nginx.pid)
 wait $!
 """
     result = trace("--fail-on", "denied", command=["sh", "-c", script])
-    assert (result.exit_code, result.stdout) == (0, "hello\n"), result.stderr
-    report = (workdir / "wrk.txt").read_text()
-    requests = int(re.search(r"(\d+) requests in", report)[1])  # type: ignore[index]
-    assert requests > 100
-    assert "Socket errors" not in report and "Non-2xx" not in report
+    assert (result.exit_code, result.stdout) == (0, "hello\n" * 301), result.stderr
 
 
 PROJECT = """
