@@ -99,8 +99,8 @@ struct nj_task {
 	int32_t tid;
 	struct nj_process *process;
 	enum nj_stage stage;
+	bool adopted;          // placed by a guess; its parent's event may still come
 	int32_t pidfd;         // -1: not opened yet, or no room for it
-	bool adopted;          // its parent is a guess until the parent's event comes
 	int32_t slot;          // -1: none
 	uint64_t token;        // of the attempt under way, 0 if nobody asked for its result
 	struct nj_call *call;
@@ -117,7 +117,7 @@ struct nj_task {
 };
 
 #define NJ_BUCKETS 8192
-#define NJ_EARLY 256
+#define NJ_UNCLAIMED 256
 #define NJ_LUCK_MAX 16
 #define NJ_CACHE_SETS 1024
 #define NJ_CACHE_WAYS 2
@@ -159,8 +159,9 @@ struct nj_jail {
 	uint32_t free_count;
 	uint64_t next_process;
 	uint32_t tasks;
-	int32_t early[NJ_EARLY];  // children that ended before their parent's event
-	uint32_t early_next;
+	int32_t unclaimed[NJ_UNCLAIMED];  // children that stopped before their parent's event
+	int32_t stillborn[NJ_UNCLAIMED];  // and those of them that were killed there
+	bool some_unclaimed;
 	struct nj_task *buckets[NJ_BUCKETS];
 	struct nj_cached *cache;
 	struct nj_count *drained;  // counts of evicted entries, waiting for Python
@@ -182,8 +183,13 @@ int nj_process_new(struct nj_jail *jail, int32_t pid, struct nj_process *parent,
 		   struct nj_image *image, struct nj_process **ret);
 void nj_process_release(struct nj_process *process);
 int nj_process_exec(struct nj_jail *jail, struct nj_task *task);
-int nj_task_adopt(struct nj_jail *jail, int32_t tid, struct nj_task **ret);
-int nj_task_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
+
+// births.c
+int nj_adopt(struct nj_jail *jail, int32_t tid);
+int nj_unclaimed(struct nj_jail *jail, int32_t tid);
+void nj_adopt_unclaimed(struct nj_jail *jail);
+void nj_ended_unclaimed(struct nj_jail *jail, int32_t tid);
+int nj_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
 
 // image.c
 void nj_image_release(struct nj_image *image);

@@ -286,42 +286,52 @@ static void mirror(struct front *front)
 static bool had(struct front *front, const siginfo_t *info)
 {
 	struct nj_shared *shared = front->shared;
-	uint64_t since = front->last_continue;
-	bool reported = front->reached;
 
-	front->reached = false;
-	front->last_continue = nj_clock();
-	if (from_supervisor(front, info) ||
-	    nj_pair(shared->seen, &shared->head, SIGCONT, sender(info), NJ_ALONE, since))
+	if (nj_pair(shared->seen, &shared->head, SIGCONT, sender(info), NJ_ALONE,
+		    front->last_continue))
 		return true;
-	if (reported)  // it is yet to arrive
+	if (front->reached)  // it is yet to arrive
 		nj_note(shared->sent, &shared->sent_head, SIGCONT, sender(info));
-	return reported;
+	return front->reached;
 }
 
-// SIGCONT came to us: a command that is still stopped goes on, once; one that a
-// report says was continued since had it already.
+// A SIGCONT is dealt with.
+static void settle(struct front *front)
+{
+	front->reached = false;
+	front->last_continue = nj_clock();
+}
+
+// Wake a stopped command, and all that the terminal stopped with it.
+static void wake(struct front *front, const siginfo_t *info)
+{
+	front->ours = front->stopped;
+	if (own_group(front))
+		kill(-command(front), SIGCONT);
+	else
+		forward(front, info, false);
+}
+
+// SIGCONT came to us. Had it reached the command as well, there would be a report of
+// a continue, or of another stop; that one may have come before or after.
 static void go_on(struct front *front, const siginfo_t *info)
 {
 	struct nj_shared *shared = front->shared;
 	bool halted = __atomic_exchange_n(&shared->halted, 0, __ATOMIC_SEQ_CST);
+	bool told = from_supervisor(front, info), was = front->stopped;
 	int news = look(front, true), pid = command(front);
-	bool own = pid && own_group(front), old = !halted && had(front, info);
 
 	if (!pid)
 		return;
-	if (own && shared->lent)
+	if (shared->lent && own_group(front))
 		nj_give_terminal(front->self, pid);
-	front->reached = false;
-	front->ours = front->stopped && !old;
-	if (own && front->ours)
-		kill(-pid, SIGCONT);  // and all that the terminal stopped with it
-	else if (halted || front->ours)
-		forward(front, info, false);
-	else if (!old)
-		relay(front, info);
-	else if (front->stopped && news)
+	if (halted || (was && !news && !told))
+		wake(front, info);
+	else if (!told && !had(front, info))
+		(front->stopped ? wake : relay)(front, info);
+	else if (front->stopped && !front->ours)
 		mirror(front);
+	settle(front);
 }
 
 // A stop was reported; true if a SIGCONT followed it and the command goes on.
@@ -335,10 +345,13 @@ static bool continued(struct front *front)
 
 	if (!dequeue(BIT(SIGCONT), &info, &AT_ONCE))
 		return false;
-	if (!__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST) && had(front, &info))
-		return false;
-	go_on(front, &info);
-	return true;
+	if (__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST) ||
+	    !(from_supervisor(front, &info) || had(front, &info))) {
+		wake_up(front, &info);
+		return true;
+	}
+	settle(front);
+	return false;
 }
 
 // Something happened to a child; true when the supervisor ended.

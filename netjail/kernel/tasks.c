@@ -89,25 +89,9 @@ int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 	return 0;
 }
 
-// A child can be seen, live and end before its parent's event is fetched: that
-// event must not bring it back. An entry that no event comes for (the parent was
-// killed) does no harm: who gets the tid next is adopted at its first stop.
-static bool take_early(struct nj_jail *jail, int32_t tid)
-{
-	for (uint32_t i = 0; i < NJ_EARLY; i++)
-		if (jail->early[i] == tid) {
-			jail->early[i] = 0;
-			return true;
-		}
-	return false;
-}
-
 void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_task **link = bucket(jail, task->tid);
-
-	if (task->adopted)
-		jail->early[jail->early_next++ % NJ_EARLY] = task->tid;
 
 	while (*link != task)
 		link = &(*link)->next;
@@ -146,98 +130,6 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
 	old->threads--;
 	nj_process_release(old);
 	return 0;
-}
-
-static int child_process(struct nj_jail *jail, struct nj_process *parent, int32_t pid,
-			 struct nj_process **ret)
-{
-	int error = nj_process_new(jail, pid, parent, parent->image, ret);
-
-	if (!error) {
-		(*ret)->files_shared = parent->files_shared;
-		(*ret)->undumpable = parent->undumpable;
-	}
-	return error;
-}
-
-static struct nj_process *process_of(struct nj_jail *jail, int32_t tgid)
-{
-	struct nj_task *task = nj_task_find(jail, tgid);
-
-	if (task)
-		return task->process;
-	// The leader may be gone while its threads go on.
-	for (uint32_t i = 0; i < NJ_BUCKETS; i++)
-		for (task = jail->buckets[i]; task; task = task->next)
-			if (task->process->pid == tgid)
-				return task->process;
-	return NULL;
-}
-
-// A task whose parent's event has not come yet, or never will (the parent was
-// killed between clone and event): place it by what /proc says. A later event
-// from its true parent corrects the guess, see nj_task_born().
-int nj_task_adopt(struct nj_jail *jail, int32_t tid, struct nj_task **ret)
-{
-	int32_t tgid = tid, parent = 0;
-	struct nj_process *process, *from;
-	int error;
-
-	nj_read_family(tid, &tgid, &parent);
-	process = tgid != tid ? process_of(jail, tgid) : NULL;
-	if (!process) {
-		from = process_of(jail, parent);
-		from = from ? from : process_of(jail, jail->command);
-		if (!from)
-			for (uint32_t i = 0; i < NJ_BUCKETS && !from; i++)
-				from = jail->buckets[i] ? jail->buckets[i]->process : NULL;
-		if (!from)
-			return -ESRCH;
-		error = child_process(jail, from, tgid, &process);
-		if (error)
-			return error;
-	}
-	error = nj_task_add(jail, tid, process, ret);
-	if (!error)
-		(*ret)->adopted = true;
-	return error;
-}
-
-static int correct_parent(struct nj_task *child, struct nj_process *parent)
-{
-	struct nj_process *process = child->process;
-
-	child->adopted = false;
-	if (process == parent || process->parent == parent)
-		return 0;
-	parent->refs++;
-	nj_process_release(process->parent);
-	process->parent = parent;
-	process->depth = parent->depth + 1;
-	process->files_shared |= parent->files_shared;
-	return 0;
-}
-
-// `parent` reported `tid` in a fork, vfork or clone event.
-//
-// The event does not say whether it is a thread; tgkill(2) with signal 0 finds
-// the pair (group, thread) only if it is one.
-int nj_task_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid)
-{
-	struct nj_task *child = nj_task_find(jail, tid);
-	struct nj_process *process = parent->process;
-	int error;
-
-	if (child)
-		return child->adopted ? correct_parent(child, process) : 0;
-	if (take_early(jail, tid))
-		return 0;
-	if (syscall(SYS_tgkill, process->pid, tid, 0) < 0 && errno == ESRCH) {
-		error = child_process(jail, parent->process, tid, &process);
-		if (error)
-			return error;
-	}
-	return nj_task_add(jail, tid, process, &child);
 }
 
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret)

@@ -81,8 +81,11 @@ static int ended(struct nj_jail *jail, int32_t tid, int status)
 {
 	struct nj_task *task = nj_task_find(jail, tid);
 
+	if (!task || task->adopted)
+		nj_ended_unclaimed(jail, tid);
 	if (task)
 		nj_task_remove(jail, task);
+	nj_adopt_unclaimed(jail);
 	if (tid != jail->command)
 		return 0;
 	jail->command = -1;
@@ -135,6 +138,7 @@ static int exec_stop(struct nj_jail *jail, struct nj_task *task)
 		other = nj_task_find(jail, (int32_t)former);
 		if (other)
 			nj_task_remove(jail, other);
+		nj_adopt_unclaimed(jail);
 	}
 	nj_slot_free(jail, task);
 	task->stage = NJ_RUNNING;
@@ -157,7 +161,7 @@ static int birth_stop(struct nj_jail *jail, struct nj_task *task)
 		jail->holder = (int32_t)child;
 		return nj_resume(task->tid, PTRACE_CONT, 0);
 	}
-	error = nj_task_born(jail, task, (int32_t)child);
+	error = nj_born(jail, task, (int32_t)child);
 	return error ? error : nj_resume(task->tid, nj_request(task), 0);
 }
 
@@ -238,11 +242,8 @@ static int handle(struct nj_jail *jail, int32_t tid, int status)
 	if (!WIFSTOPPED(status))
 		return ended(jail, tid, status);
 	task = nj_task_find(jail, tid);
-	if (!task) {
-		error = nj_task_adopt(jail, tid, &task);
-		if (error)
-			return error;
-	}
+	if (!task)
+		return nj_unclaimed(jail, tid);
 	error = stopped(jail, task, status);
 	// SIGKILL came between the stop and our request: its end will be reported.
 	return error == -ESRCH ? 0 : error;
@@ -265,6 +266,7 @@ int nj_next(struct nj_jail *jail, struct nj_stop *ret)
 		tid = nj_ticked() ? -EINTR : next_status(jail, &status);
 		if (tid == -EINTR) {
 			(void)nj_ticked();
+			nj_adopt_unclaimed(jail);
 			if (jail->listener >= 0)
 				nj_answer_strangers(jail);
 			*ret = (struct nj_stop){ .kind = NJ_TICK };
