@@ -399,8 +399,11 @@ def test_the_interrupt_key_arrives_once(counting, terminal, own):
     front = counting(signal.SIGINT, LAST, own=own, prepare=prepare)
     for _ in range(ROUNDS):
         os.write(master, b"\x03")
+        # The front's own kill of that group, unless the key came before its loop began.
+        codes = (SI_USER, SI_KERNEL) if own else (SI_KERNEL,)
         number, code, *_ = front.seen()
-        assert (number, code) == (signal.SIGINT, SI_USER if own else SI_KERNEL)
+        assert number == signal.SIGINT
+        assert code in codes
         assert front.seen_until(LAST) == []
 
 

@@ -320,18 +320,21 @@ static void go_on(struct front *front, const siginfo_t *info)
 	bool halted = __atomic_exchange_n(&shared->halted, 0, __ATOMIC_SEQ_CST);
 	bool told = from_supervisor(front, info), was = front->stopped;
 	int news = look(front, true), pid = command(front);
+	bool missed, twin;
 
 	if (!pid)
 		return;
 	if (shared->lent && own_group(front))
 		nj_give_terminal(front->self, pid);
-	if (halted || (was && !news && !told))
+	missed = halted || (was && !news && !told);
+	twin = !missed && (told || had(front, info));
+	settle(front);
+	if (missed || (front->stopped && !twin))
 		wake(front, info);
-	else if (!told && !had(front, info))
-		(front->stopped ? wake : relay)(front, info);
+	else if (!twin)
+		relay(front, info);
 	else if (front->stopped && !front->ours)
 		mirror(front);
-	settle(front);
 }
 
 // A stop was reported; true if a SIGCONT followed it and the command goes on.
@@ -345,13 +348,13 @@ static bool continued(struct front *front)
 
 	if (!dequeue(BIT(SIGCONT), &info, &AT_ONCE))
 		return false;
-	if (__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST) ||
-	    !(from_supervisor(front, &info) || had(front, &info))) {
-		wake_up(front, &info);
-		return true;
+	if (!__atomic_load_n(&front->shared->halted, __ATOMIC_SEQ_CST) &&
+	    (from_supervisor(front, &info) || had(front, &info))) {
+		settle(front);
+		return false;
 	}
-	settle(front);
-	return false;
+	go_on(front, &info);
+	return true;
 }
 
 // Something happened to a child; true when the supervisor ended.
