@@ -72,9 +72,19 @@ def _chain(line: list[Process]) -> tuple[str, ...]:
 
 
 def name_of(process: Process) -> str:
-    """What a person calls it: the script that an interpreter runs, else the program."""
-    program = os.path.basename(process.exe.removesuffix(" (deleted)"))
-    return program or (os.path.basename(process.argv[0]) if process.argv else "")
+    """
+    What a person calls it: the program's name.
+
+    A program can be given any name as its first argument; that one counts only if it is
+    another name of the program, as ``redis-server`` is of ``redis-check-rdb``.
+    """
+    exe = process.exe.removesuffix(" (deleted)")
+    program = os.path.basename(exe)
+    called = os.path.basename(process.argv[0]) if process.argv else ""
+    if not program or called == program:
+        return called
+    alias = os.path.join(os.path.dirname(exe), called)
+    return called if called and os.path.realpath(alias) == exe else program
 
 
 def _uid(tid: int) -> int:

@@ -61,7 +61,6 @@ TESTED_BY = {
     "kernel/tracee": "test_trace.py",
     "stops": "test_syscalls.py",
     "supervisor": "test_trace.py",
-    "tree": "test_trace.py",
 }
 
 MODULES = sorted(HOUSE.rglob("*.py"))

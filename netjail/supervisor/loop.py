@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from netjail.actions import choose
-from netjail.endpoints import Unix
+from netjail.endpoints import Netlink, Unix, Unspecified
 from netjail.errors import HostError, NetjailError, TraceeGone
 from netjail.kernel.links import Links
 from netjail.kernel.owners import Owners
@@ -116,7 +116,9 @@ class Supervisor:
                 timer(_SOON)
             self._waiting.append(event)
             return
-        self._carry_out(event, attempt, verdict)
+        # The kernel itself, and nobody at all, are no destinations.
+        named = not isinstance(attempt.endpoint, Netlink | Unspecified)
+        self._carry_out(event, attempt, verdict, named)
 
     def _carry_out(
         self, event: Event, attempt: Attempt, verdict: Verdict, named: bool = True
