@@ -22,7 +22,7 @@ def line(*processes):
     return lambda tid, depth: processes[depth] if depth < len(processes) else None
 
 
-SHELL = process(1, "/usr/bin/dash", ("sh", "-c", "make"))
+SHELL = process(1, "/nowhere/dash", ("sh", "-c", "make"))
 MAKE = process(2, "/usr/bin/make", ("make",))
 CURL = process(3)
 
