@@ -6,14 +6,15 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core.h"
 
-static int child_process(struct nj_jail *jail, struct nj_process *parent, int32_t pid,
-			 struct nj_process **ret)
+static int child_process(struct nj_jail *jail, struct nj_process *parent,
+			 struct nj_image *image, int32_t pid, struct nj_process **ret)
 {
-	int error = nj_process_new(jail, pid, parent, parent->image, ret);
+	int error = nj_process_new(jail, pid, parent, image, ret);
 
 	if (!error) {
 		(*ret)->files_shared = parent->files_shared;
@@ -45,6 +46,23 @@ static struct nj_process *anybody(struct nj_jail *jail)
 	return process;
 }
 
+// The child of a parent that /proc does not tell (CLONE_PARENT) is not to pass for
+// the program of another: what it runs is asked of itself.
+static int guessed_child(struct nj_jail *jail, struct nj_process *from, int32_t pid,
+			 struct nj_process **ret)
+{
+	struct nj_image *own;
+	int error = nj_image_read_exe(pid, &own);
+
+	if (error)
+		return error;
+	own->refs++;
+	error = child_process(jail, from, strcmp(own->exe, from->image->exe) ? own : from->image,
+			      pid, ret);
+	nj_image_release(own);
+	return error;
+}
+
 // Place a task that nobody announced, and let it go.
 int nj_adopt(struct nj_jail *jail, int32_t tid)
 {
@@ -60,7 +78,7 @@ int nj_adopt(struct nj_jail *jail, int32_t tid)
 		from = from ? from : anybody(jail);
 		if (!from)
 			return -ESRCH;
-		error = child_process(jail, from, tgid, &process);
+		error = guessed_child(jail, from, tgid, &process);
 	}
 	if (!error)
 		error = nj_task_add(jail, tid, process, &task);
@@ -94,7 +112,6 @@ static bool put(int32_t *tids, int32_t tid)
 // The first stop of a task that is not known: hold it until it is claimed.
 int nj_unclaimed(struct nj_jail *jail, int32_t tid)
 {
-	take(jail->stillborn, tid);  // of one that had this tid before
 	if (!put(jail->unclaimed, tid))
 		return nj_adopt(jail, tid);
 	jail->some_unclaimed = true;
@@ -116,13 +133,33 @@ void nj_adopt_unclaimed(struct nj_jail *jail)
 		}
 }
 
-// It ended before it was claimed: its parent's event must not bring it back. An
-// entry that no event comes for does no harm: who gets its tid next stops first.
+// It ended before it was claimed.
 void nj_ended_unclaimed(struct nj_jail *jail, int32_t tid)
 {
 	take(jail->unclaimed, tid);
-	if (!put(jail->stillborn, tid))
-		memset(jail->stillborn, 0, sizeof(jail->stillborn));
+}
+
+// Whether `tid` has not told us its end yet: ECHILD if it has.
+static bool is_tracee(int32_t tid)
+{
+	siginfo_t unused;
+
+	return !waitid(P_PID, (id_t)tid, &unused, WEXITED | WNOHANG | WNOWAIT | __WALL);
+}
+
+// It was placed by a guess, and its parent tells better.
+static void correct(struct nj_task *child, struct nj_process *parent)
+{
+	struct nj_process *process = child->process;
+
+	child->adopted = false;
+	if (process == parent || process->parent == parent)
+		return;
+	parent->refs++;
+	nj_process_release(process->parent);
+	process->parent = parent;
+	process->depth = parent->depth + 1;
+	process->files_shared |= parent->files_shared;
 }
 
 // `parent` reported `tid` in a fork, vfork or clone event.
@@ -136,15 +173,20 @@ int nj_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid)
 	bool waits = take(jail->unclaimed, tid);
 	int error;
 
-	if (child)
-		child->adopted = false;
-	if (child || take(jail->stillborn, tid))
+	if (child && child->adopted)
+		correct(child, process);
+	// Killed before this event was fetched, it must not come back.
+	if (child || !is_tracee(tid))
 		return 0;
 	if (syscall(SYS_tgkill, process->pid, tid, 0) < 0 && errno == ESRCH) {
-		error = child_process(jail, parent->process, tid, &process);
+		error = child_process(jail, process, process->image, tid, &process);
 		if (error)
 			return error;
 	}
 	error = nj_task_add(jail, tid, process, &child);
-	return error || !waits ? error : nj_resume(tid, PTRACE_CONT, 0);
+	if (error || !waits)
+		return error;
+	// Killed while it waited: its end will be reported, its parent goes on.
+	error = nj_resume(tid, PTRACE_CONT, 0);
+	return error == -ESRCH ? 0 : error;
 }

@@ -160,7 +160,6 @@ struct nj_jail {
 	uint64_t next_process;
 	uint32_t tasks;
 	int32_t unclaimed[NJ_UNCLAIMED];  // children that stopped before their parent's event
-	int32_t stillborn[NJ_UNCLAIMED];  // and those of them that were killed there
 	bool some_unclaimed;
 	struct nj_task *buckets[NJ_BUCKETS];
 	struct nj_cached *cache;
@@ -194,6 +193,7 @@ int nj_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
 // image.c
 void nj_image_release(struct nj_image *image);
 int nj_image_read(int32_t tid, struct nj_image **ret);
+int nj_image_read_exe(int32_t tid, struct nj_image **ret);
 void nj_read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent);
 
 // memory.c: all return the bytes moved or -errno

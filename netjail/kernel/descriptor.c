@@ -90,7 +90,8 @@ void nj_describe(struct nj_task *task, uint32_t fd, struct nj_descriptor *ret,
 	const struct nj_process *process = task->process;
 	int duplicate = nj_duplicate(task, fd);
 
-	ret->shared = process->threads > 1 || process->files_shared;
+	// Of a guessed parent it is not known whose table a task shares.
+	ret->shared = process->threads > 1 || process->files_shared || task->adopted;
 	if (duplicate < 0 || ret->error)
 		ret->cookie = 0;
 	ret->error = duplicate < 0 ? -duplicate : -read_kind(duplicate, ret);

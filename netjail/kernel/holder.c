@@ -18,6 +18,7 @@
 #include "core.h"
 
 #define FIRST 16     // the first number that a held file gets
+#define PATIENCE 4000000000ULL  // nanoseconds
 #define NUMBERS 512  // then the oldest makes room
 
 static int receive(int channel, int *ret_number)
@@ -118,16 +119,17 @@ static int hand_over(int channel, int fd, int number)
 // somebody stopped it or made it do something else.
 static int await_ready(struct nj_jail *jail)
 {
-	uint64_t end = nj_now() + 1000000000ULL;
+	uint64_t end = nj_now() + PATIENCE;
 
-	while (nj_now() < end && jail->holder > 0) {
+	while (jail->holder > 0 && nj_now() < end) {
 		int status;
-		pid_t tid = waitpid(jail->holder, &status, __WALL | WNOHANG);
 
-		if (tid > 0)
-			(void)nj_holder_stop(jail, status);
 		if (jail->holder_ready)
 			return 0;
+		if (waitpid(jail->holder, &status, __WALL | WNOHANG) > 0)
+			(void)nj_holder_stop(jail, status);
+		else
+			usleep(20);
 	}
 	dismiss(jail);
 	return -ECHILD;
@@ -139,7 +141,8 @@ int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size)
 	int number = FIRST + (int)(jail->held++ % NUMBERS);
 	int error;
 
-	if (jail->holder <= 0 || !jail->holder_ready)
+	// At first it may still be on its way to where it stands.
+	if (jail->holder <= 0 || await_ready(jail) < 0)
 		return -ECHILD;
 	error = hand_over(jail->holder_channel, fd, number);
 	if (error)

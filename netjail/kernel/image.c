@@ -66,6 +66,19 @@ int nj_image_read(int32_t tid, struct nj_image **ret)
 	return image->exe && image->argv ? 0 : -ENOMEM;
 }
 
+// The program alone, of a process that runs: it may have rewritten its arguments.
+int nj_image_read_exe(int32_t tid, struct nj_image **ret)
+{
+	struct nj_image *image = calloc(1, sizeof(*image));
+
+	if (!image)
+		return -ENOMEM;
+	image->exe = read_link(tid);
+	image->argv = strdup("");
+	*ret = image;
+	return image->exe && image->argv ? 0 : -ENOMEM;
+}
+
 // What /proc says of a task that nobody announced.
 void nj_read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent)
 {

@@ -81,11 +81,11 @@ static int ended(struct nj_jail *jail, int32_t tid, int status)
 {
 	struct nj_task *task = nj_task_find(jail, tid);
 
-	if (!task || task->adopted)
-		nj_ended_unclaimed(jail, tid);
+	nj_ended_unclaimed(jail, tid);
+	// Before it is forgotten: it may have been the last, and the parent.
+	nj_adopt_unclaimed(jail);
 	if (task)
 		nj_task_remove(jail, task);
-	nj_adopt_unclaimed(jail);
 	if (tid != jail->command)
 		return 0;
 	jail->command = -1;
@@ -242,9 +242,7 @@ static int handle(struct nj_jail *jail, int32_t tid, int status)
 	if (!WIFSTOPPED(status))
 		return ended(jail, tid, status);
 	task = nj_task_find(jail, tid);
-	if (!task)
-		return nj_unclaimed(jail, tid);
-	error = stopped(jail, task, status);
+	error = task ? stopped(jail, task, status) : nj_unclaimed(jail, tid);
 	// SIGKILL came between the stop and our request: its end will be reported.
 	return error == -ESRCH ? 0 : error;
 }
