@@ -6,6 +6,7 @@ import os
 import signal
 
 import pytest
+from jail import needs
 
 
 @pytest.mark.parametrize("status", [0, 1, 2, 42, 120, 121, 125, 126, 127, 128, 255])
@@ -152,10 +153,7 @@ def test_a_netjail_inside_a_netjail_says_so(trace, runner):
 
 def test_a_second_netjail_under_strace_like_tracers_is_refused(runner):
     """A tracee cannot be traced twice: the cause is named before the command runs."""
-    from shutil import which
-
-    if which("strace") is None:
-        pytest.skip("not installed: strace")
+    needs("strace")
     words = [*runner.user.prefix, "strace", "-f", "-o", os.devnull]
     result = runner.run([*words, *runner.inner(), "true"])
     assert result.exit_code == 125

@@ -6,9 +6,10 @@ import errno
 import os
 import shlex
 import socket
+import subprocess
 
 import pytest
-from jail import needs, which
+from jail import Result, needs, read_events, unmet, which
 from servers import closed_port, ttls
 
 PAYLOAD = b"payload"
@@ -440,3 +441,85 @@ except OSError as error:
     assert result.exit_code in (errno.EAFNOSUPPORT, errno.EPERM)
     (event,) = result.attempts
     assert (event.verdict, event.operation) == ("deny", "socket")
+
+
+# -- In namespaces, where the test may configure the network ------------------
+
+
+def inside(runner, flags: str, script: str, *words: str) -> Result:
+    """Run *words* in namespaces of their own, after *script*; skip where that is forbidden."""
+    needs("unshare", "ip")
+    namespaces = [*runner.user.prefix, "unshare", flags]
+    if runner.run([*namespaces, "true"]).exit_code:
+        unmet(f"unshare {flags} is not permitted here")
+    return runner.run([*namespaces, "sh", "-ec", f'{script}\nexec "$@"', "sh", *words])
+
+
+PING = """
+ip link set lo up
+echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
+"""
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "[::1]"])
+@pytest.mark.parametrize(
+    ("options", "seen"),
+    [
+        pytest.param((), errno.ECONNREFUSED, id="denied"),
+        pytest.param(("--allow", "icmp://{address}"), 0, id="allowed-by-icmp"),
+        pytest.param(("--allow", "any"), 0, id="allowed-by-any"),
+        pytest.param(("--allow", "udp://{address}"), errno.ECONNREFUSED, id="not-by-udp"),
+    ],
+)
+def test_ping_sockets_are_icmp(runner, program, address, options, seen):
+    options = [word.replace("{address}", address) for word in options]
+    words = [*runner.inner(*options), program("send_inet"), "ping", f"icmp://{address}"]
+    # One user is mapped: the range of groups that may ping must be mapped as well.
+    script = PING.replace("2147483647", "0")
+    result = inside(runner, "-rn", script, *words)
+    assert (result.exit_code, result.stdout) == (seen, "-1\n" if seen else "8\n"), result.stderr
+
+
+HOSTS = """
+printf '127.0.0.1 localhost\\n127.0.0.1 service.test\\n' >hosts
+mount --bind hosts /etc/hosts
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "verdict"),
+    [
+        pytest.param("service.test:{port}", "allow", id="the-name-of-the-address"),
+        pytest.param("service.test:1", "deny", id="another-port"),
+        pytest.param("tcp://service.test", "allow", id="any-port"),
+    ],
+)
+def test_a_hostname_is_looked_up(runner, program, server, workdir, rule, verdict):
+    events = workdir / "events.jsonl"
+    options = ("--allow", rule.format(port=server.port))
+    inner = [*runner.inner("--events", str(events), *options), program("connect_inet")]
+    result = inside(runner, "-rm", HOSTS, *inner, server.target)
+    assert result.exit_code == (0 if verdict == "allow" else errno.ECONNREFUSED), result.stderr
+    assert server.accepted == (verdict == "allow")
+    (event,) = [event for event in read_events(events) if event["type"] == "attempt"]
+    assert event["verdict"] == verdict
+    assert event["dest"].get("name", "") == ("service.test" if verdict == "allow" else "")
+
+
+def test_a_name_that_does_not_resolve_is_a_warning(runner, program):
+    options = ("--allow", "nowhere.invalid:80")
+    target = "tcp://192.0.2.1:80"
+    words = [*runner.inner(*options), program("connect_inet"), target]
+    result = inside(runner, "-rn", "ip link set lo up", *words)
+    assert result.exit_code == errno.ECONNREFUSED
+    assert "nowhere.invalid" in result.stderr
+
+
+def test_a_32_bit_program_is_refused(trace, program, server):
+    try:
+        program("connect_inet", "-m32")
+    except subprocess.CalledProcessError:
+        unmet("the compiler makes no 32-bit programs")
+    result = trace("--allow", "any", fixture="connect_inet", build=["-m32"], to=server)
+    assert result.status != 0
+    assert server.accepted == 0
