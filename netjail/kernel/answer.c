@@ -13,6 +13,15 @@ static struct nj_task *parked(struct nj_jail *jail, int32_t tid)
 	return task && task->stage == NJ_PARKED ? task : NULL;
 }
 
+// Whether `tid` still waits with the call that it was parked with. An exec by another
+// thread ends that call and gives the tid to a new image, which may be parked in turn.
+int nj_waits(struct nj_jail *jail, int32_t tid, uint64_t process)
+{
+	const struct nj_task *task = parked(jail, tid);
+
+	return task && task->process->id == process;
+}
+
 static int gone_is_fine(int error)
 {
 	return error == -ESRCH ? 0 : error;

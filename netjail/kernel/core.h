@@ -119,7 +119,7 @@ struct nj_task {
 #define NJ_BUCKETS 8192
 #define NJ_UNCLAIMED 256
 #define NJ_LUCK_MAX 16
-#define NJ_CACHE_SETS 1024
+#define NJ_CACHE_SETS 512
 #define NJ_CACHE_WAYS 2
 #define NJ_CACHED_NAME 32
 

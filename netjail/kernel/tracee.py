@@ -105,6 +105,10 @@ class Jail:
             return Event(kind, stop.tid, _stop(stop), bool(stop.again))
         return Event(kind, stop.tid, token=stop.token, result=stop.result, status=stop.status)
 
+    def waits(self, stop: Stop) -> bool:
+        """Whether the caller is still stopped at this very call: it may be no more."""
+        return bool(lib.nj_waits(self._jail, stop.tid, stop.process))
+
     def allow(self, tid: int, token: int, cache: bool) -> None:
         """Let a call run on the judged copy; with a *token* its result is reported."""
         check(lib.nj_allow(self._jail, tid, token, cache), "allowing a call")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from netjail.records import AttemptRecord
     from netjail.supervisor import Plan
 
-OPEN = 2048
-"""Attempts whose repeats are folded, beside those that the core has cached."""
+OPEN = 1024
+"""Attempts whose repeats are folded, beside those that the core has cached, as many."""
 
 
 class Entry(msgspec.Struct):
@@ -118,6 +118,11 @@ class Book:
         entry.cached += 1
         self._cached[entry.token] = entry
         return entry.token
+
+    @property
+    def crowded(self) -> bool:
+        """Whether the core has forgotten much that is still kept here: ask it."""
+        return len(self._cached) > OPEN + OPEN // 4
 
     def _repeated(self, entry: Entry, count: int) -> None:
         entry.repeats += count

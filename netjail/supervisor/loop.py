@@ -137,6 +137,8 @@ class Supervisor:
         if cache:
             known = self._book.cache(attempt, verdict)
             cache, token = known != 0, token or known
+            if self._book.crowded:
+                self._count()
         if runs:
             self._jail.allow(event.tid, token, cache)
         else:
@@ -209,6 +211,10 @@ class Supervisor:
     def _ask_again(self) -> None:
         waiting, self._waiting = self._waiting, []
         for event in waiting:
+            assert event.stop is not None
+            # Killed or replaced by an exec: what waits there now is another call.
+            if not self._jail.waits(event.stop):
+                continue
             try:
                 self._on_call(event)
             except TraceeGone:
@@ -242,9 +248,12 @@ class Supervisor:
         self._status = (127 if missing else 126) << 8
 
     def _flush(self) -> None:
+        self._count()
+        self._book.flush()
+
+    def _count(self) -> None:
         for token, count, forgotten in self._jail.drain():
             self._book.count(token, count, forgotten)
-        self._book.flush()
 
     def _say_waiting(self) -> None:
         if self._said_waiting:
