@@ -31,7 +31,7 @@ bind = [":8080"]
 
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(monkeypatch, tmp_path):
-    monkeypatch.setattr(files, "SYSTEM", tmp_path / "etc" / "netjail.toml")
+    monkeypatch.setattr(files, "SYSTEM", str(tmp_path / "etc" / "netjail.toml"))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def write(tmp_path):
 
 
 def load(*paths: Path, **rules) -> Policy:
-    return Policy.load(Rules(files=paths, **rules))
+    return Policy.load(Rules(files=tuple(map(str, paths)), **rules))
 
 
 def test_a_whole_file(write):
@@ -61,7 +61,7 @@ def test_a_whole_file(write):
     assert (verdict.error, verdict.layer) == (errno.EPERM, f"{path}:9")
     assert verdict.fix == f"{path}:9: deny '10.1.0.0/16 !10.1.2.3'"
     assert policy.listen(attempt("0.0.0.0:8080").endpoint, Protocol.TCP)
-    assert policy.files == (path,)
+    assert policy.files == (str(path),)
 
 
 def test_flags_and_files_add_up(write):
@@ -197,7 +197,7 @@ def test_a_file_is_found_upwards(write, tmp_path, monkeypatch):
     path = write(ALLOWING)
     (tmp_path / "a/b").mkdir(parents=True)
     policy = found(tmp_path / "a/b", monkeypatch)
-    assert policy.files == (path,)
+    assert policy.files == (str(path),)
     assert allows(policy)
     assert not allows(Policy.load(Rules()))
 
@@ -212,7 +212,7 @@ def test_a_given_file_ends_the_search(write, tmp_path, monkeypatch):
     write(ALLOWING)
     other = write("", "other.toml")
     monkeypatch.chdir(tmp_path)
-    assert Policy.load(Rules(search=True, files=(other,))).files == (other,)
+    assert Policy.load(Rules(search=True, files=(str(other),))).files == (str(other),)
 
 
 def test_the_search_ends_at_the_repository(write, tmp_path, monkeypatch):
@@ -221,14 +221,14 @@ def test_the_search_ends_at_the_repository(write, tmp_path, monkeypatch):
     (tmp_path / "repo/a").mkdir()
     assert found(tmp_path / "repo/a", monkeypatch).files == ()
     path = write(ALLOWING, "repo/netjail.toml")
-    assert found(tmp_path / "repo/a", monkeypatch).files == (path,)
+    assert found(tmp_path / "repo/a", monkeypatch).files == (str(path),)
 
 
 def test_the_search_ends_at_an_unreadable_folder(write, tmp_path, monkeypatch):
     write(ALLOWING)
     (tmp_path / "shut/a").mkdir(parents=True)
     real = os.access
-    shut = tmp_path / "shut"
+    shut = str(tmp_path / "shut")
     monkeypatch.setattr(os, "access", lambda path, mode: path != shut and real(path, mode))
     assert found(tmp_path / "shut/a", monkeypatch).files == ()
 
@@ -236,9 +236,9 @@ def test_the_search_ends_at_an_unreadable_folder(write, tmp_path, monkeypatch):
 def test_a_pyproject_counts_only_with_the_table(write, tmp_path, monkeypatch):
     upper = write(ALLOWING)
     lower = write("[tool.other]\nx = 1\nbroken", "a/pyproject.toml")
-    assert found(tmp_path / "a", monkeypatch).files == (upper,)
+    assert found(tmp_path / "a", monkeypatch).files == (str(upper),)
     lower.write_text(f"[tool.netjail]\n{ALLOWING}")
-    assert found(tmp_path / "a", monkeypatch).files == (lower,)
+    assert found(tmp_path / "a", monkeypatch).files == (str(lower),)
 
 
 @pytest.mark.parametrize("mode", [0o664, 0o646, 0o666])
@@ -283,7 +283,7 @@ def test_a_pipe_of_that_name_holds_nobody(tmp_path, monkeypatch):
 def test_both_must_allow(write, system, allowed):
     path = write(system, "etc/netjail.toml")
     policy = Policy.load(Rules(allow=("192.0.2.1",)))
-    assert policy.files == (path,)
+    assert policy.files == (str(path),)
     assert allows(policy) is allowed
     assert not allows(Policy.load(Rules()))
 
@@ -300,4 +300,4 @@ def test_audit_does_not_lift_the_words_of_the_system_policy(write):
     path = write('allow = ["10.0.0.1"]', "etc/netjail.toml")
     verdict = Policy.load(Rules(audit=True)).decide(attempt("192.0.2.1:1"), World())
     assert verdict.decision is Decision.DENY
-    assert Policy.load(Rules(audit=True)).files == (path,)
+    assert Policy.load(Rules(audit=True)).files == (str(path),)

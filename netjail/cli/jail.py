@@ -58,15 +58,13 @@ def _check_open(fd: int) -> None:
 
 
 def _rules(options: Options, audit: bool) -> Rules:
-    from pathlib import Path
-
     from netjail.model import Decision
     from netjail.policy import Rules
 
     return Rules(
         allow=options.allow,
         deny=options.deny,
-        files=tuple(Path(file) for file in options.policy),
+        files=options.policy,
         default=Decision(options.default) if options.default else None,
         errno=options.errno,
         bind=options.bind,
@@ -88,7 +86,7 @@ def _plan(options: Options, audit: bool) -> Plan:
     def finish(report: Report) -> None:
         for warning in policy.warnings:
             report.warn(warning)
-        report.policies = tuple(str(file) for file in policy.files if file not in rules.files)
+        report.policies = tuple(file for file in policy.files if file not in rules.files)
         if not options.quiet:
             summarise(report, options.color, options.verbose)
 

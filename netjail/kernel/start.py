@@ -12,7 +12,6 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -101,7 +100,8 @@ def _launch(launch: Launch, ends: tuple[int, int, int, int], closed: Sequence[in
 
 def _environment() -> list[bytes]:
     """The environment as it came: the interpreter adds LC_CTYPE to its own (PEP 538)."""
-    raw = Path("/proc/self/environ").read_bytes()
+    with open("/proc/self/environ", "rb") as file:
+        raw = file.read()
     return [word for word in raw.split(b"\0") if word]
 
 

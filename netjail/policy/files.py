@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from netjail.errors import Place, RuleError, guess
 from netjail.model import Decision
 
-SYSTEM = Path("/etc/netjail/netjail.toml")
+SYSTEM = "/etc/netjail/netjail.toml"
 """A second policy, where it exists: both must allow."""
 
 KEYS = ("default", "allow", "deny", "errno", "bind")
@@ -43,19 +43,25 @@ class Sheet(msgspec.Struct, frozen=True):
     bind: tuple[Entry, ...] | None = None
 
 
-def read(path: Path) -> Sheet:
+# Paths are strings: pathlib costs some milliseconds at each start.
+def read(path: str) -> Sheet:
     """
     Read a policy file that was asked for.
 
     :raises RuleError: if it cannot be read, is no TOML, or says what is not understood.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
     except OSError as error:
-        raise RuleError(f"cannot be read: {error.strerror}", place=Place(str(path))) from None
+        raise RuleError(f"cannot be read: {error.strerror}", place=Place(path)) from None
     except UnicodeDecodeError:
-        raise RuleError("is not UTF-8", place=Place(str(path))) from None
-    return parse(text, str(path), ("tool", "netjail") if path.name == "pyproject.toml" else ())
+        raise RuleError("is not UTF-8", place=Place(path)) from None
+    return parse(text, path, _table(path))
+
+
+def _table(path: str) -> tuple[str, ...]:
+    return ("tool", "netjail") if os.path.basename(path) == "pyproject.toml" else ()
 
 
 def parse(text: str, name: str, table: tuple[str, ...] = ()) -> Sheet:
@@ -164,12 +170,12 @@ class _Reader(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """What the search for a policy file came to."""
 
-    path: Path | None = None
+    path: str = ""
     sheet: Sheet | None = None
     warning: str = ""
 
 
-def search(start: Path) -> Found:
+def search(start: str) -> Found:
     """
     Look for a policy file from *start* upwards.
 
@@ -177,19 +183,26 @@ def search(start: Path) -> Found:
     lies above either is not about this project. A file that somebody else could have
     written is not used, and ends the search as well: it hides what lies above it.
     """
-    for folder in (start, *start.parents):
+    for folder in _upwards(start):
         if not os.access(folder, os.R_OK | os.X_OK):
             break
         for name in ("netjail.toml", "pyproject.toml"):
-            found = _use(folder / name, start)
+            found = _use(os.path.join(folder, name), start)
             if found:
                 return found
-        if (folder / ".git").exists():
+        if os.path.exists(os.path.join(folder, ".git")):
             break
     return Found()
 
 
-def _use(path: Path, start: Path) -> Found | None:
+def _upwards(folder: str) -> Iterator[str]:
+    yield folder
+    while (parent := os.path.dirname(folder)) != folder:
+        yield parent
+        folder = parent
+
+
+def _use(path: str, start: str) -> Found | None:
     try:
         # O_NONBLOCK: a pipe of that name must not hold us.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -202,14 +215,12 @@ def _use(path: Path, start: Path) -> Found | None:
         if not stat.S_ISREG(status.st_mode):
             return None
         text = file.read()
-    table: tuple[str, ...] = ()
-    if path.name == "pyproject.toml":
-        if not re.search(r"^\s*\[tool\.netjail\]", text, re.MULTILINE):
-            return None
-        table = ("tool", "netjail")
+    table = _table(path)
+    if table and not re.search(r"^\s*\[tool\.netjail\]", text, re.MULTILINE):
+        return None
     if doubt := _doubt(status):
         return Found(warning=f"{path} is not used: {doubt}")
-    shown = os.path.relpath(path, start) if path.parent == start else str(path)
+    shown = os.path.basename(path) if os.path.dirname(path) == start else path
     return Found(path, parse(text, shown, table))
 
 

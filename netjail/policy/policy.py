@@ -8,10 +8,10 @@ jail, for explaining a rule and for replaying a journal.
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 from collections.abc import Callable, Iterable
 from functools import reduce
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -43,7 +43,7 @@ class Rules(msgspec.Struct, frozen=True):
 
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    files: tuple[str, ...] = ()
     default: Decision | None = None
     errno: str | None = None
     bind: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Policy(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...]
     names: frozenset[str]
     """The host names in its rules."""
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     """The files it was read from."""
     audit: bool = False
 
@@ -188,14 +188,14 @@ def _load(given: Rules) -> Policy:
     warnings: list[str] = []
     sheets += [files.read(path) for path in paths]
     if given.search and not paths:
-        found = files.search(Path.cwd())
+        found = files.search(os.getcwd())
         if found.path and found.sheet:
             paths.append(found.path)
             sheets.append(found.sheet)
         if found.warning:
             warnings.append(found.warning)
     parts = [_Part.of(sheets, given.audit)]
-    if files.SYSTEM.exists():
+    if os.path.exists(files.SYSTEM):
         paths.append(files.SYSTEM)
         parts.append(_Part.of([files.read(files.SYSTEM)], audit=False))
     return Policy(

@@ -57,9 +57,7 @@ class Book:
         self._dirty: dict[int, Entry] = {}
         self._next = 0
         self._processes: OrderedDict[int, None] = OrderedDict()
-        self.report = Report(
-            audit=plan.audit, policies=tuple(str(path) for path in plan.policy.files)
-        )
+        self.report = Report(audit=plan.audit, policies=plan.policy.files)
 
     def assurance(self, runs: bool) -> str:
         """What stands behind a verdict that was carried out, see DESIGN "The event"."""
@@ -221,7 +219,7 @@ class Book:
 def _policy(policy: Policy) -> dict[str, object]:
     """The rules as they were written: to judge the run's attempts again, elsewhere."""
     return {
-        "files": [str(path) for path in policy.files],
+        "files": list(policy.files),
         "layers": [
             {
                 "default": engine.default.value,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from netjail.endpoints import Address, Unix
 from netjail.kernel.owners import Owners, Resolved
 from netjail.kernel.tracee import patience
 from netjail.model import Attempt, Owner, Protocol
-from netjail.names import Names
+
+if TYPE_CHECKING:
+    from netjail.names import Names
 
 
 class World:
@@ -34,6 +37,8 @@ class World:
     def names(self) -> Names:
         """Made when a rule first asks: few policies name hosts."""
         if self._names is None:
+            from netjail.names import Names
+
             self._names = Names()
         return self._names
 
