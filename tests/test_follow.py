@@ -148,6 +148,12 @@ true
     assert server.accepted == 0
 
 
+def test_a_child_that_is_killed_before_its_first_breath_holds_nobody_up(trace):
+    for _ in range(5):
+        result = trace(fixture="early_kill", args=["200"], timeout=30)
+        assert (result.exit_code, result.signal) == (0, None)
+
+
 # -- The jail dies with its supervisor ----------------------------------------
 
 

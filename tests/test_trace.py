@@ -515,6 +515,51 @@ def test_a_name_that_does_not_resolve_is_a_warning(runner, program):
     assert "nowhere.invalid" in result.stderr
 
 
+# A name server that takes its time, and somebody at 127.0.0.1 who counts visitors.
+SLOW_NAMES = """
+import signal, socket, threading, time, dns.message, dns.rrset
+
+signal.alarm(20)
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+names.bind(("127.0.0.1", 53))
+server = socket.create_server(("127.0.0.1", 7001))
+open("ready", "w").close()
+
+def serve():
+    while True:
+        server.accept()
+        open("reached", "w").close()
+
+threading.Thread(target=serve, daemon=True).start()
+while True:
+    raw, peer = names.recvfrom(4096)
+    time.sleep(0.5)
+    answer = dns.message.make_response(dns.message.from_wire(raw))
+    name = answer.question[0].name
+    if answer.question[0].rdtype == 1:
+        answer.answer.append(dns.rrset.from_text(name, 60, "IN", "A", "127.0.0.2"))
+    names.sendto(answer.to_wire(), peer)
+"""
+
+PLACE = """
+ip link set lo up
+echo nameserver 127.0.0.1 >resolv.conf
+mount --bind resolv.conf /etc/resolv.conf
+{python} names.py >/dev/null 2>&1 &
+until [ -e ready ]; do sleep 0.05; done
+"""
+
+
+def test_a_verdict_that_was_waited_for_is_not_another_calls(runner, program, workdir):
+    (workdir / "names.py").write_text(SLOW_NAMES)
+    inner = [*runner.inner("--allow", "myhost:7001"), program("replaced")]
+    words = [*inner, "tcp://127.0.0.2:7001", "tcp://127.0.0.1:7001"]
+    script = PLACE.replace("{python}", runner.python)
+    result = inside(runner, "-rmn", script, *words)
+    assert result.exit_code == errno.ECONNREFUSED, result.stderr
+    assert not (workdir / "reached").exists()
+
+
 def test_a_32_bit_program_is_refused(trace, program, server):
     try:
         program("connect_inet", "-m32")
