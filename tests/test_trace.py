@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import shlex
 import socket
 import subprocess
 
 import pytest
-from jail import Result, needs, read_events, unmet, which
+from jail import Result, needs, read_events, unmet
 from servers import closed_port, ttls
 
 PAYLOAD = b"payload"
@@ -357,19 +356,13 @@ def test_quiet_prints_nothing(trace, server):
     assert (result.exit_code, result.stdout, result.stderr) == (errno.ECONNREFUSED, "", "")
 
 
-def event_name(program: str) -> str:
-    """What the journal calls a program: the file that runs, dash for sh on Debian."""
-    return os.path.basename(os.path.realpath(which(program) or program))
-
-
 def test_the_summary_says_who_asked_and_what_to_add(trace, program, server):
     command = ["sh", "-c", '"$0" "$1"; true', program("connect_inet"), server.target]
     result = trace(command=command)
-    shell = event_name("sh")
-    assert f"<- {shell}" in result.stderr
+    assert "<- sh" in result.stderr
     assert f"fix: --allow 127.0.0.1:{server.port}" in result.stderr.replace("tcp://", "")
     (event,) = result.attempts
-    assert event.proc.chain[1] == shell
+    assert event.proc.chain[1] == "sh"
 
 
 def test_a_program_that_asks_for_nothing_gets_no_summary_of_calls(trace):
