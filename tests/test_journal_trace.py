@@ -76,6 +76,14 @@ for _ in range(20_000):
     assert result.end.attempts == 20_000
 
 
+def test_an_interrupted_call_hides_no_other(trace, workdir):
+    """The same registers, but the name that they point to was rewritten in between."""
+    own, other = str(workdir / "own"), str(workdir / "other")
+    result = trace(fixture="retarget", args=[own, other])
+    assert result.exit_code == errno.ENOENT
+    assert {event.dest.unix for event in result.attempts} == {own, other}
+
+
 def test_different_destinations_are_not_folded(trace):
     args = ["-p", "200", "tcp://192.0.2.1:1"]
     result = trace(fixture="connect_inet", args=args)

@@ -97,9 +97,9 @@ int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t s
 		return -ESRCH;
 	if (size > NJ_NAME_MAX)
 		return -ENAMETOOLONG;
-	memcpy(task->call->name, name, size);
+	memcpy(task->call->path, name, size);
 	task->call->held = true;
-	task->call->name_size = size;
+	task->call->path_size = size;
 	return 0;
 }
 

@@ -90,7 +90,9 @@ struct nj_call {
 	uint32_t index;         // sendmmsg: the message under way
 	uint32_t sent;          // sendmmsg: messages that went out
 	bool steered;           // its control data names the device to leave by
-	bool held;              // its path leads through the holder
+	bool held;              // it goes to `path`, which leads through the holder
+	uint32_t path_size;
+	uint8_t path[NJ_NAME_MAX];
 	uint32_t changed;       // bits of the argument registers that point to our copy
 };
 
@@ -271,6 +273,7 @@ int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);
 // watch.c
 uint64_t nj_now(void);
 bool nj_ticked(void);
+int nj_cling(void);
 int nj_watch_start(struct nj_shared *shared);
 
 #endif

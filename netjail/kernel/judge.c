@@ -56,18 +56,36 @@ int nj_ask_python(struct nj_jail *jail, struct nj_task *task)
 	return 1;
 }
 
+// What comes again with the same registers, but with another name or another socket,
+// is a new attempt: EINTR gave its caller the time to change them.
+static void compare(struct nj_task *task, const uint8_t *name, uint32_t size, uint64_t cookie)
+{
+	const struct nj_call *call = task->call;
+
+	if (size == call->name_size && !memcmp(name, call->name, size) &&
+	    (!cookie || cookie == call->descriptor.cookie))
+		return;
+	task->again = false;
+	task->token = 0;
+}
+
 // Judge a call that names somebody: by the cache, or by Python.
 int nj_judge(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_call *call = task->call;
 	const struct nj_row *row = nj_row_of(jail, task);
+	uint64_t cookie = call->descriptor.cookie;
+	uint32_t size = call->name_size;
+	uint8_t name[NJ_NAME_MAX];
 	struct nj_cached *known;
 
+	memcpy(name, call->name, size);
 	nj_read_call(jail, task);
 	// It names nobody: what it goes to was judged when it was connected.
 	if (!call->named && !call->fault)
 		return nj_pin(jail, task);
 	nj_describe(task, (uint32_t)nj_args_of(task)[row->descriptor], &call->descriptor, NULL);
+	compare(task, name, size, cookie);
 	if (call->descriptor.type == SOCK_DGRAM)
 		nj_own_socket(jail, &call->descriptor);
 	if (call->steered) {

@@ -28,15 +28,24 @@ int nj_change(struct nj_task *task, int argument, uint64_t value)
 	return nj_poke(task->tid, nj_argument[argument], value);
 }
 
+// The name that the kernel gets: the judged one, or the path that pins it.
+static const uint8_t *name_of(const struct nj_call *call, uint32_t *ret_size)
+{
+	*ret_size = call->held ? call->path_size : call->name_size;
+	return call->held ? call->path : call->name;
+}
+
 static void fill_message(const struct nj_call *call, uint8_t *slot, uint64_t address)
 {
 	struct msghdr message = call->message;
+	uint32_t size;
+	const uint8_t *name = name_of(call, &size);
 
 	message.msg_name = call->named ? (void *)(address + NJ_SLOT_NAME) : NULL;
-	message.msg_namelen = call->name_size;
+	message.msg_namelen = size;
 	if (message.msg_controllen)
 		message.msg_control = (void *)(address + NJ_SLOT_CONTROL);
-	memcpy(slot + NJ_SLOT_NAME, call->name, call->name_size);
+	memcpy(slot + NJ_SLOT_NAME, name, size);
 	memcpy(slot + NJ_SLOT_CONTROL, call->control, message.msg_controllen);
 	memcpy(slot, &message, sizeof(message));
 }
@@ -45,6 +54,8 @@ static int point_to(struct nj_jail *jail, struct nj_task *task, uint8_t *slot, u
 {
 	const struct nj_row *row = nj_row_of(jail, task);
 	struct nj_call *call = task->call;
+	const uint8_t *name;
+	uint32_t size;
 	int error;
 
 	call->changed = 0;
@@ -59,9 +70,10 @@ static int point_to(struct nj_jail *jail, struct nj_task *task, uint8_t *slot, u
 			     : nj_poke(task->tid, offsetof(struct user_regs_struct, orig_rax),
 				       SYS_sendmsg);
 	}
-	memcpy(slot, call->name, call->name_size);
+	name = name_of(call, &size);
+	memcpy(slot, name, size);
 	error = nj_change(task, row->name, address);
-	return error ? error : nj_change(task, row->length, call->name_size);
+	return error ? error : nj_change(task, row->length, size);
 }
 
 static int pin_verified(struct nj_jail *jail, struct nj_task *task)
