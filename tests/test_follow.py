@@ -213,6 +213,20 @@ def test_no_jailed_process_survives_the_death_of(runner, victim):
     assert process.returncode != 0
 
 
+def test_looking_a_path_up_as_another_user_keeps_it_mortal(runner, program, workdir):
+    """A change of credentials makes the kernel forget what to do when the parent dies."""
+    if runner.user.uid:
+        pytest.skip("an ordinary user's jail has one user")
+    look = f"setpriv --reuid=65534 --clear-groups {program('connect_unix')} unix:{workdir}/none"
+    script = f"{look}; echo ready; exec sleep 1000"
+    with runner.started([*runner.jailed("-q"), "sh", "-c", script]) as process:
+        assert process.stdout.readline() == "ready\n"
+        jailed = [pid for pid in descendants(process.pid) if tracer_of(pid)]
+        process.kill()
+        assert gone(jailed)
+        process.communicate(timeout=20)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_netjail_reaches_the_command(runner, number):
     script = (

@@ -69,7 +69,8 @@ int nj_fs_credentials(uint32_t uid, uint32_t gid, const uint32_t *groups, size_t
 		return -errno;
 	syscall(SYS_setfsgid, gid);
 	syscall(SYS_setfsuid, uid);
-	if ((uint32_t)syscall(SYS_setfsgid, -1) != gid)
+	if ((uint32_t)syscall(SYS_setfsgid, -1) != gid ||
+	    (uint32_t)syscall(SYS_setfsuid, -1) != uid)
 		return -EPERM;
-	return (uint32_t)syscall(SYS_setfsuid, -1) == uid ? 0 : -EPERM;
+	return nj_cling();
 }

@@ -115,6 +115,19 @@ static void more_descriptors(void)
 	}
 }
 
+static int32_t parent;  // the front, once this is the supervisor
+
+// Die with the front, and be looked into by nobody. A change of credentials undoes
+// both: commit_creds() in kernel/cred.c.
+int nj_cling(void)
+{
+	if (!parent)
+		return 0;
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+		return -errno;
+	return getppid() == parent ? 0 : -ESRCH;
+}
+
 // Make this process the supervisor: a group of its own, deaf to all but its
 // timer, dead with the front, and not to be looked into.
 int nj_supervise_alone(int32_t front)
@@ -122,12 +135,14 @@ int nj_supervise_alone(int32_t front)
 	struct sigaction action = { .sa_handler = tick };
 	sigset_t mask;
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || setpgid(0, 0) < 0)
-		return -errno;
-	if (getppid() != front)
-		return -ESRCH;
+	int error;
+
+	parent = front;
+	error = nj_cling();
+	if (error)
+		return error;
 	more_descriptors();
-	if (prctl(PR_SET_DUMPABLE, 0) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
+	if (setpgid(0, 0) < 0 || sigaction(SIGALRM, &action, NULL) < 0)
 		return -errno;
 	sigfillset(&mask);
 	sigdelset(&mask, SIGALRM);
