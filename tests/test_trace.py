@@ -263,13 +263,29 @@ def test_a_relative_unix_path_is_judged_by_where_it_leads(trace, serve, workdir)
 
 def test_a_symbolic_link_to_a_socket_is_judged_by_its_target(trace, serve, workdir):
     server = serve("unix", str(workdir / "socket"))
-    (workdir / "harmless").symlink_to("socket")
-    args = [f"unix:{workdir}/harmless"]
-    by_link = trace("--allow", f"unix:{workdir}/harmless", fixture="connect_unix", args=args)
-    assert by_link.exit_code == errno.ECONNREFUSED
-    by_target = trace("--allow", f"unix:{workdir}/socket", fixture="connect_unix", args=args)
-    assert by_target.exit_code == 0
-    assert server.accepted == 1
+    (workdir / "link").symlink_to("socket")
+    (workdir / "other").symlink_to("nothing")
+    args = [f"unix:{workdir}/link"]
+    other = trace("--allow", f"unix:{workdir}/other", fixture="connect_unix", args=args)
+    assert other.exit_code == errno.ECONNREFUSED
+    # A link that is there when the rule is read is the user's own word for its target.
+    for name in ("socket", "link"):
+        allowed = trace("--allow", f"unix:{workdir}/{name}", fixture="connect_unix", args=args)
+        assert allowed.exit_code == 0
+    assert server.accepted == 2
+
+
+def test_a_link_that_the_jail_makes_widens_no_rule(trace, serve, program, workdir):
+    server = serve("unix", str(workdir / "socket"))
+    (workdir / "free").mkdir(mode=0o777)
+    (workdir / "free").chmod(0o777)
+    link = f"{workdir}/free/link"
+    script = f"ln -s ../socket {link} && exec {program('connect_unix')} unix:{link}"
+    result = trace("--allow", f"unix:{workdir}/free/*", command=["sh", "-c", script])
+    assert result.exit_code == errno.ECONNREFUSED
+    assert server.accepted == 0
+    (event,) = result.attempts
+    assert (event.verdict, event.reason) == ("deny", "foreign")
 
 
 @pytest.mark.parametrize("allow", [(), ("--allow", "unix:*")], ids=["denied", "allowed"])

@@ -189,6 +189,7 @@ int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret);
 int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size);
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);
+int nj_gone(struct nj_jail *jail, uint64_t *ret, uint32_t capacity);
 int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity);
 int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size);
 int nj_timer(uint32_t milliseconds);

@@ -104,6 +104,24 @@ void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, u
 	set[0] = key;
 }
 
+// The caller of an attempt ended before the kernel answered.
+void nj_forgone(struct nj_jail *jail, struct nj_task *task)
+{
+	if (task->token && jail->gone_count < NJ_GONE)
+		jail->gone[jail->gone_count++] = task->token;
+	task->token = 0;
+}
+
+// Hand over the attempts that nobody will hear the result of.
+int nj_gone(struct nj_jail *jail, uint64_t *ret, uint32_t capacity)
+{
+	uint32_t filled = 0;
+
+	while (jail->gone_count && filled < capacity)
+		ret[filled++] = jail->gone[--jail->gone_count];
+	return (int)filled;
+}
+
 // Hand over the repeats since the last drain; returns how many rows were filled.
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity)
 {

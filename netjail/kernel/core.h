@@ -121,6 +121,7 @@ struct nj_task {
 #define NJ_BUCKETS 8192
 #define NJ_UNCLAIMED 256
 #define NJ_LUCK_MAX 16
+#define NJ_GONE 4096
 #define NJ_CACHE_SETS 512
 #define NJ_CACHE_WAYS 2
 #define NJ_CACHED_NAME 32
@@ -168,6 +169,8 @@ struct nj_jail {
 	struct nj_count *drained;  // counts of evicted entries, waiting for Python
 	uint32_t drained_count;
 	uint32_t drained_size;
+	uint64_t gone[NJ_GONE];  // tokens whose callers ended in the call
+	uint32_t gone_count;
 	bool spin;             // asking before sleeping can pay: we have several CPUs
 	bool mark;             // a call is on its way: its next stop may be near
 	uint32_t luck;         // how often asking paid lately
@@ -248,6 +251,7 @@ int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
 
 // cache.c
 struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task);
+void nj_forgone(struct nj_jail *jail, struct nj_task *task);
 void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token);
 
 // vault.c

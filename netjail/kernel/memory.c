@@ -8,7 +8,7 @@
 
 #include "core.h"
 
-static bool no_vm;  // process_vm_readv is forbidden here, so do not ask again
+static bool no_vm;  // there is no process_vm_readv here, so do not ask again
 
 static int64_t through_vm(int32_t tid, uint64_t address, void *data, size_t size, bool write)
 {
@@ -22,8 +22,8 @@ static int64_t through_vm(int32_t tid, uint64_t address, void *data, size_t size
 		      : process_vm_readv(tid, &ours, 1, &theirs, 1, 0);
 	if (moved >= 0)
 		return moved;
-	if (errno == ENOSYS || errno == EPERM)
-		no_vm = true;
+	// EPERM may hold for this one alone: a program that it cannot read itself.
+	no_vm = errno == ENOSYS;
 	return -errno;
 }
 

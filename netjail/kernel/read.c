@@ -99,10 +99,8 @@ static int read_control(struct nj_task *task)
 	struct nj_call *call = task->call;
 	size_t size = call->message.msg_controllen;
 
-	if (!call->message.msg_control || !size) {
-		call->message.msg_controllen = 0;
+	if (!size)
 		return 0;
-	}
 	if (size > NJ_CONTROL_MAX)
 		return ENOBUFS;
 	if (nj_read_exactly(task->tid, (uint64_t)call->message.msg_control, call->control, size))

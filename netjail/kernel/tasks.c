@@ -97,6 +97,7 @@ void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 		link = &(*link)->next;
 	*link = task->next;
 	nj_slot_free(jail, task);
+	nj_forgone(jail, task);
 	if (task->call && task->call->duplicate >= 0)
 		close(task->call->duplicate);
 	free(task->call);

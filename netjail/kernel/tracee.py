@@ -163,6 +163,11 @@ class Jail:
             if filled < _DRAINED:
                 return
 
+    def gone(self) -> Sequence[int]:
+        """Tokens of attempts whose callers ended in the call, since the last time."""
+        ret = ffi.new("uint64_t[]", _DRAINED)
+        return [ret[at] for at in range(lib.nj_gone(self._jail, ret, _DRAINED))]
+
     def living(self) -> Sequence[int]:
         """The pids of the processes that have not ended; the first 64."""
         ret = ffi.new("int32_t[64]")

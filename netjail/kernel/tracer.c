@@ -143,7 +143,7 @@ static int exec_stop(struct nj_jail *jail, struct nj_task *task)
 	nj_slot_free(jail, task);
 	task->stage = NJ_RUNNING;
 	task->again = false;
-	task->token = 0;
+	nj_forgone(jail, task);
 	error = nj_process_exec(jail, task);
 	if (!error)
 		error = nj_resume(task->tid, PTRACE_CONT, 0);

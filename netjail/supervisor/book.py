@@ -156,13 +156,13 @@ class Book:
         if not entry.cached:
             del self._cached[token]
 
-    def result(self, token: int, result: int) -> None:
-        """What the kernel answered to the attempt *token*."""
+    def result(self, token: int, result: int | None) -> None:
+        """What the kernel answered to the attempt *token*; None: its caller ended before."""
         if not self._journal.enabled:
             return
         from netjail.records import result_record
 
-        self._journal.write(result_record(token, -result if result < 0 else 0))
+        self._journal.write(result_record(token, result if result is None else max(-result, 0)))
 
     def flush(self) -> None:
         """Write down the repeats since the last time."""

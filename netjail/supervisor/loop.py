@@ -252,6 +252,8 @@ class Supervisor:
         self._book.flush()
 
     def _count(self) -> None:
+        for token in self._jail.gone():
+            self._book.result(token, None)
         for token, count, forgotten in self._jail.drain():
             self._book.count(token, count, forgotten)
 
