@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shlex
+import shutil
 import socket
 import subprocess
 
@@ -156,6 +157,16 @@ def test_a_sendmmsg_stops_where_the_rules_do(trace, serve, refused, sent):
         assert result.exit_code == 0
     else:
         assert (result.exit_code, result.stdout.split()[0]) == (errno.ECONNREFUSED, "-1")
+
+
+def test_a_program_that_cannot_be_read_spoils_no_others_sendmmsg(trace, serve, program, workdir):
+    hidden, server = workdir / "hidden", serve("udp")
+    shutil.copy(program("connect_inet"), hidden)
+    hidden.chmod(0o711)
+    script = f"{hidden} {server.target}; exec {program('send_inet')} sendmmsg {server.target}"
+    result = trace("--allow", "{host}:{port}", command=["sh", "-c", script], to=server)
+    assert (result.exit_code, result.stdout) == (0, "1 7\n")
+    assert server.received == [PAYLOAD]
 
 
 def test_a_sendmmsg_of_more_than_the_kernel_takes_is_cut(trace, native, serve):
