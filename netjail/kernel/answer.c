@@ -42,7 +42,7 @@ int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache)
 	if (!task)
 		return -ESRCH;
 	if (cache)
-		nj_cache_add(jail, task, 0, token);
+		nj_cache_add(jail, task, 0, token, cache == NJ_CACHE_ANY);
 	// A call that runs again still owes the result of its first attempt.
 	if (token || !task->again)
 		task->token = token;
@@ -57,7 +57,7 @@ int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, in
 	if (!task)
 		return -ESRCH;
 	if (cache)
-		nj_cache_add(jail, task, error, token);
+		nj_cache_add(jail, task, error, token, cache == NJ_CACHE_ANY);
 	let_duplicate_go(task);
 	return gone_is_fine(nj_refuse(jail, task, error));
 }

@@ -160,6 +160,13 @@ struct nj_stop {
 	int32_t status;
 };
 
+// Whether a verdict holds for the same call again, and for which descriptors.
+enum nj_cache {
+	NJ_CACHE_NOT,
+	NJ_CACHE_KIND,  // for those of the same kind
+	NJ_CACHE_ANY    // for every one that the jail could have
+};
+
 struct nj_count {
 	uint64_t token;
 	uint64_t count;
@@ -189,6 +196,7 @@ int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret);
 int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size);
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);
+void nj_forget_any(struct nj_jail *jail);
 int nj_gone(struct nj_jail *jail, uint64_t *ret, uint32_t capacity);
 int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity);
 int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size);

@@ -57,8 +57,10 @@ static int guessed_child(struct nj_jail *jail, struct nj_process *from, int32_t 
 	if (error)
 		return error;
 	own->refs++;
-	error = child_process(jail, from, strcmp(own->exe, from->image->exe) ? own : from->image,
-			      pid, ret);
+	if (!strcmp(own->exe, nj_image_exe(from->image, 0)))
+		error = child_process(jail, from, from->image, pid, ret);
+	else
+		error = child_process(jail, from, own, pid, ret);
 	nj_image_release(own);
 	return error;
 }
@@ -176,7 +178,7 @@ int nj_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid)
 	if (child && child->adopted)
 		correct(child, process);
 	// Killed before this event was fetched, it must not come back.
-	if (child || !is_tracee(tid))
+	if (child || (!waits && !is_tracee(tid)))
 		return 0;
 	if (syscall(SYS_tgkill, process->pid, tid, 0) < 0 && errno == ESRCH) {
 		error = child_process(jail, process, process->image, tid, &process);

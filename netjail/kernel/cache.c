@@ -4,18 +4,33 @@
 
 #include "core.h"
 
-static void key_of(const struct nj_task *task, struct nj_cached *ret)
+#define ANY_KIND INT32_MIN  // in place of a domain, or of an errno
+
+static uint32_t fast_open(const struct nj_jail *jail, const struct nj_task *task)
+{
+	const struct nj_row *row = nj_row_of(jail, task);
+
+	return row->flags < 0 ? 0 : nj_args_of(task)[row->flags] & MSG_FASTOPEN;
+}
+
+// What a verdict was on: with `any`, whatever the descriptor is.
+static void key_of(const struct nj_jail *jail, const struct nj_task *task, bool any,
+		   struct nj_cached *ret)
 {
 	const struct nj_call *call = task->call;
+	const struct nj_descriptor *found = &call->descriptor;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->process = task->process->id;
 	ret->row = call->row;
-	ret->netns = call->descriptor.netns;
-	ret->kind[0] = call->descriptor.error ? -call->descriptor.error : call->descriptor.domain;
-	ret->kind[1] = call->descriptor.type | (call->descriptor.shared << 16);
-	ret->kind[2] = call->descriptor.protocol;
-	ret->flags = 0;
+	ret->kind[0] = ANY_KIND;
+	if (!any) {
+		ret->netns = found->netns;
+		ret->kind[0] = found->error ? -found->error : found->domain;
+		ret->kind[1] = found->type | (found->shared << 16);
+		ret->kind[2] = found->protocol;
+	}
+	ret->flags = fast_open(jail, task);
 	ret->name_size = call->name_size;
 	memcpy(ret->name, call->name, call->name_size);
 }
@@ -38,27 +53,19 @@ static struct nj_cached *set_of(struct nj_jail *jail, const struct nj_cached *ke
 	return &jail->cache[(hash ^ hash >> 32) % NJ_CACHE_SETS * NJ_CACHE_WAYS];
 }
 
-static uint32_t fast_open(const struct nj_jail *jail, const struct nj_task *task)
-{
-	const struct nj_row *row = &jail->config.rows[task->call->row];
-
-	return row->flags < 0 ? 0 : task->call->info.seccomp.args[row->flags] & MSG_FASTOPEN;
-}
-
 static bool fits(const struct nj_task *task)
 {
 	return task->call->named && task->call->name_size <= NJ_CACHED_NAME && !task->call->fault;
 }
 
-// The verdict for the task's call, or NULL.
-struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task)
+// The verdict for the task's call, or NULL; `any`: one that holds for every descriptor.
+struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task, bool any)
 {
 	struct nj_cached key, *set;
 
 	if (!fits(task))
 		return NULL;
-	key_of(task, &key);
-	key.flags = fast_open(jail, task);
+	key_of(jail, task, any, &key);
 	set = set_of(jail, &key);
 	for (int way = 0; way < NJ_CACHE_WAYS; way++)
 		if (set[way].token && same(&set[way], &key))
@@ -86,7 +93,8 @@ static void forget(struct nj_jail *jail, uint64_t token, uint64_t count)
 }
 
 // Answer the same bytes from the same image by ourselves from here on.
-void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token)
+void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token,
+		  bool any)
 {
 	struct nj_cached key, *set;
 
@@ -94,8 +102,7 @@ void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, u
 		forget(jail, token, 0);
 		return;
 	}
-	key_of(task, &key);
-	key.flags = fast_open(jail, task);
+	key_of(jail, task, any, &key);
 	key.error = error;
 	key.token = token;
 	set = set_of(jail, &key);
@@ -111,6 +118,19 @@ void nj_forgone(struct nj_jail *jail, struct nj_task *task)
 	if (task->token && !task->again && jail->gone_count < NJ_GONE)
 		jail->gone[jail->gone_count++] = task->token;
 	task->token = 0;
+}
+
+// Other kinds of sockets are let into the jail: what held for all has to be asked anew.
+void nj_forget_any(struct nj_jail *jail)
+{
+	for (uint32_t i = 0; i < NJ_CACHE_SETS * NJ_CACHE_WAYS; i++) {
+		struct nj_cached *entry = &jail->cache[i];
+
+		if (entry->token && entry->kind[0] == ANY_KIND) {
+			forget(jail, entry->token, entry->count);
+			memset(entry, 0, sizeof(*entry));
+		}
+	}
 }
 
 // Hand over the attempts that nobody will hear the result of.

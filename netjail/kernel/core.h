@@ -40,7 +40,8 @@
 // What a program is called; shared by the processes forked from it.
 struct nj_image {
 	uint32_t refs;
-	char *exe;
+	char *exe;   // the program's path; NULL until somebody asks
+	char *name;  // the file that execve(2) was given, or NULL
 	char *argv;  // NUL-separated, as in /proc/<pid>/cmdline
 	uint32_t argv_size;
 };
@@ -102,6 +103,7 @@ struct nj_task {
 	struct nj_process *process;
 	enum nj_stage stage;
 	bool adopted;          // placed by a guess; its parent's event may still come
+	int64_t described;     // the descriptor read last, -1: none yet
 	int32_t pidfd;         // -1: not opened yet, or no room for it
 	int32_t slot;          // -1: none
 	uint64_t token;        // of the attempt under way, 0 if nobody asked for its result
@@ -197,6 +199,7 @@ int nj_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
 
 // image.c
 void nj_image_release(struct nj_image *image);
+const char *nj_image_exe(struct nj_image *image, int32_t living);
 int nj_image_read(int32_t tid, struct nj_image **ret);
 int nj_image_read_exe(int32_t tid, struct nj_image **ret);
 void nj_read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent);
@@ -250,9 +253,10 @@ int nj_call_cut_short(struct nj_jail *jail, struct nj_task *task);
 int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
 
 // cache.c
-struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task);
+struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task, bool any);
 void nj_forgone(struct nj_jail *jail, struct nj_task *task);
-void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token);
+void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token,
+		  bool any);
 
 // vault.c
 int nj_vault_open(struct nj_jail *jail);

@@ -62,20 +62,19 @@ static uint64_t ask_wide(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0 ? 0 : value;
 }
 
-// Of one socket all stays as it is but the domain, which IPV6_ADDRFORM changes
-// (ipv6(7)): where the cookie is the one of the last call, only that is asked.
+// Of one socket all stays as it is but the domain, which IPV6_ADDRFORM turns from
+// AF_INET6 into AF_INET (ipv6(7)): where the cookie is the last call's, the rest holds.
 static int read_kind(int fd, struct nj_descriptor *ret)
 {
-	int error = ask(fd, SO_DOMAIN, &ret->domain);
-	uint64_t cookie;
+	uint64_t cookie = ask_wide(fd, SO_COOKIE);
+	int error;
 
-	if (error)
-		return error;
-	cookie = ask_wide(fd, SO_COOKIE);
-	if (cookie && cookie == ret->cookie)
+	if (cookie && cookie == ret->cookie && ret->domain != AF_INET6)
 		return 0;
 	ret->cookie = cookie;
-	error = ask(fd, SO_TYPE, &ret->type);
+	error = ask(fd, SO_DOMAIN, &ret->domain);
+	if (!error)
+		error = ask(fd, SO_TYPE, &ret->type);
 	if (!error)
 		error = ask(fd, SO_PROTOCOL, &ret->protocol);
 	ret->netns = ask_wide(fd, SO_NETNS_COOKIE);

@@ -16,6 +16,7 @@ void nj_image_release(struct nj_image *image)
 	if (--image->refs)
 		return;
 	free(image->exe);
+	free(image->name);
 	free(image->argv);
 	free(image);
 }
@@ -50,20 +51,107 @@ static char *read_argv(int32_t tid, uint32_t *ret_size)
 	return argv;
 }
 
+// What execve(2) put on the new stack: argc, argv, envp, the auxiliary vector, then
+// the strings; see create_elf_tables() in fs/binfmt_elf.c. Cheaper than /proc, which
+// a script that runs one program after the other would feel.
+struct stack {
+	int32_t tid;
+	uint64_t base;
+	uint64_t size;  // bytes of `words` that were read
+	uint64_t words[1024];
+};
+
+static bool read_stack(int32_t tid, struct stack *ret)
+{
+	struct user_regs_struct regs;
+	int64_t size;
+
+	if (nj_get_registers(tid, &regs) < 0)
+		return false;
+	size = nj_read(tid, regs.rsp, ret->words, sizeof(ret->words));
+	ret->tid = tid;
+	ret->base = regs.rsp;
+	ret->size = size < 0 ? 0 : (uint64_t)size;
+	// Not of a 32-bit program, whose words are half as long.
+	return ret->size >= 32 && ret->words[0] && ret->words[0] < ret->size / 8 - 3;
+}
+
+// A string area of the stack, up to its top: mostly it was read already.
+static int64_t copy(const struct stack *stack, uint64_t address, char *data, uint64_t size)
+{
+	uint64_t at = address - stack->base;
+
+	// A short read ended at the top of the stack, which holds it all then.
+	if (at < stack->size && stack->size < sizeof(stack->words) && size > stack->size - at)
+		size = stack->size - at;
+	if (at >= stack->size || size > stack->size - at)
+		return nj_read(stack->tid, address, data, size);
+	memcpy(data, (const char *)stack->words + at, size);
+	return (int64_t)size;
+}
+
+static uint64_t auxiliary(const struct stack *stack, uint64_t type)
+{
+	uint64_t at = stack->words[0] + 2, count = stack->size / 8;
+
+	while (at < count && stack->words[at])
+		at++;
+	for (at++; at + 1 < count && stack->words[at]; at += 2)
+		if (stack->words[at] == type)
+			return stack->words[at + 1];
+	return 0;
+}
+
+// The arguments and the file as execve(2) was given it. False: ask /proc.
+static bool from_stack(int32_t tid, struct nj_image *image)
+{
+	struct stack stack;
+	char name[256] = "";
+	uint64_t first, file, end, size;
+
+	if (!read_stack(tid, &stack))
+		return false;
+	file = auxiliary(&stack, 31 /* AT_EXECFN */);
+	first = stack.words[1];
+	end = stack.words[stack.words[0] + 2];  // envp[0]: its string follows the arguments
+	end = end ? end : file;
+	if (!file || end <= first || copy(&stack, file, name, sizeof(name) - 1) <= 0)
+		return false;
+	size = end - first < ARGV_MAX ? end - first : ARGV_MAX;
+	image->argv = malloc(size);
+	image->argv_size = (uint32_t)size;
+	image->name = strdup(name);
+	return image->argv && copy(&stack, first, image->argv, size) == (int64_t)size;
+}
+
+// Only at the exec stop: no page of the new program has been touched by it yet, so
+// that no hostile page can hold us (DESIGN 4.4).
 int nj_image_read(int32_t tid, struct nj_image **ret)
 {
 	struct nj_image *image = calloc(1, sizeof(*image));
 
 	if (!image)
 		return -ENOMEM;
-	// Only at the exec stop: no page of the new program has been touched by
-	// it yet, so that no hostile page can hold us (DESIGN 4.4).
+	*ret = image;
+	if (from_stack(tid, image))
+		return 0;
+	free(image->argv);
 	nj_watch_begin();
 	image->exe = read_link(tid);
 	image->argv = read_argv(tid, &image->argv_size);
 	nj_watch_end();
-	*ret = image;
 	return image->exe && image->argv ? 0 : -ENOMEM;
+}
+
+// The program's path. It is asked for while the process lives; of one that ended
+// before, the file that it was started from has to do.
+const char *nj_image_exe(struct nj_image *image, int32_t living)
+{
+	if (!image->exe && living)
+		image->exe = read_link(living);
+	if (image->exe)
+		return image->exe;
+	return image->name ? image->name : "";
 }
 
 // The program alone, of a process that runs: it may have rewritten its arguments.

@@ -69,11 +69,47 @@ static void compare(struct nj_task *task, const uint8_t *name, uint32_t size, ui
 	task->token = 0;
 }
 
+static void describe(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
+{
+	struct nj_call *call = task->call;
+
+	nj_describe(task, fd, &call->descriptor, NULL);
+	task->described = fd;
+	if (call->descriptor.type == SOCK_DGRAM)
+		nj_own_socket(jail, &call->descriptor);
+	if (call->steered) {
+		// Whoever listens here, it may not be who hears. No cookie: the next
+		// call reads the socket anew.
+		call->descriptor.netns = 0;
+		call->descriptor.cookie = 0;
+	}
+}
+
+// A verdict that holds whatever the descriptor is: no need to look at it, but once
+// for a datagram socket, which becomes the jail's own as it sends.
+static struct nj_cached *known_for_any(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
+{
+	struct nj_cached *known = NULL;
+
+	if (!task->call->steered)
+		known = nj_cache_find(jail, task, true);
+	if (known && !known->error && task->call->shape != NJ_CONNECT && task->described != fd)
+		describe(jail, task, fd);
+	return known;
+}
+
+static int carry_out(struct nj_jail *jail, struct nj_task *task, struct nj_cached *known)
+{
+	if (!nj_is_again(task))
+		known->count++;
+	return known->error ? nj_refuse(jail, task, known->error) : nj_pin(jail, task);
+}
+
 // Judge a call that names somebody: by the cache, or by Python.
 int nj_judge(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_call *call = task->call;
-	const struct nj_row *row = nj_row_of(jail, task);
+	uint32_t fd = (uint32_t)nj_args_of(task)[nj_row_of(jail, task)->descriptor];
 	uint64_t cookie = call->descriptor.cookie;
 	uint32_t size = call->name_size;
 	uint8_t name[NJ_NAME_MAX];
@@ -84,22 +120,15 @@ int nj_judge(struct nj_jail *jail, struct nj_task *task)
 	// It names nobody: what it goes to was judged when it was connected.
 	if (!call->named && !call->fault)
 		return nj_pin(jail, task);
-	nj_describe(task, (uint32_t)nj_args_of(task)[row->descriptor], &call->descriptor, NULL);
-	compare(task, name, size, cookie);
-	if (call->descriptor.type == SOCK_DGRAM)
-		nj_own_socket(jail, &call->descriptor);
-	if (call->steered) {
-		// Whoever listens here, it may not be who hears. No cookie: the next
-		// call reads the socket anew.
-		call->descriptor.netns = 0;
-		call->descriptor.cookie = 0;
+	known = known_for_any(jail, task, fd);
+	if (known) {
+		compare(task, name, size, 0);
+		return carry_out(jail, task, known);
 	}
-	known = nj_cache_find(jail, task);
-	if (!known)
-		return nj_ask_python(jail, task);
-	if (!nj_is_again(task))
-		known->count++;
-	return known->error ? nj_refuse(jail, task, known->error) : nj_pin(jail, task);
+	describe(jail, task, fd);
+	compare(task, name, size, cookie);
+	known = nj_cache_find(jail, task, false);
+	return known ? carry_out(jail, task, known) : nj_ask_python(jail, task);
 }
 
 // Finish a sendmmsg that is not to go on, or any other call, without running it.

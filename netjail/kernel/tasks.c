@@ -80,6 +80,7 @@ int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 	task->process = process;
 	task->slot = -1;
 	task->pidfd = -1;
+	task->described = -1;
 	process->refs++;
 	process->threads++;
 	task->next = *bucket(jail, tid);
@@ -133,6 +134,7 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
 	return 0;
 }
 
+// The process `depth` steps above the stopped task `tid`, 0 for its own.
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret)
 {
 	struct nj_task *task = nj_task_find(jail, tid);
@@ -142,9 +144,11 @@ int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_anc
 		process = process->parent;
 	if (!process)
 		return -ESRCH;
+	task = nj_task_find(jail, process->pid);
 	ret->id = process->id;
 	ret->pid = process->pid;
-	ret->exe = process->image->exe;
+	ret->exe = nj_image_exe(process->image,
+				task && task->process == process ? process->pid : 0);
 	ret->argv = process->image->argv;
 	ret->argv_size = process->image->argv_size;
 	return 0;

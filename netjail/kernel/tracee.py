@@ -37,6 +37,14 @@ class Kind(enum.IntEnum):
     NOT_STARTED = 7
 
 
+class Cache(enum.IntEnum):
+    """Whether the core may answer the same call again by itself; ``enum nj_cache``."""
+
+    NOT = 0
+    KIND = 1  # on descriptors of the same kind
+    ANY = 2  # on every descriptor that the jail could have
+
+
 class Event(msgspec.Struct, frozen=True):
     """Something that the core leaves to us."""
 
@@ -109,11 +117,11 @@ class Jail:
         """Whether the caller is still stopped at this very call: it may be no more."""
         return bool(lib.nj_waits(self._jail, stop.tid, stop.process))
 
-    def allow(self, tid: int, token: int, cache: bool) -> None:
+    def allow(self, tid: int, token: int, cache: Cache) -> None:
         """Let a call run on the judged copy; with a *token* its result is reported."""
         check(lib.nj_allow(self._jail, tid, token, cache), "allowing a call")
 
-    def deny(self, tid: int, error: int, token: int, cache: bool) -> None:
+    def deny(self, tid: int, error: int, token: int, cache: Cache) -> None:
         """Make a call fail with *error*, without running it."""
         check(lib.nj_deny(self._jail, tid, error, token, cache), "refusing a call")
 
@@ -162,6 +170,10 @@ class Jail:
                 yield row.token, row.count, bool(row.forgotten)
             if filled < _DRAINED:
                 return
+
+    def forget_any(self) -> None:
+        """Have verdicts on every descriptor asked for anew."""
+        lib.nj_forget_any(self._jail)
 
     def gone(self) -> Sequence[int]:
         """Tokens of attempts whose callers ended in the call, since the last time."""

@@ -8,15 +8,18 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
+from msgspec import structs
+
 from netjail.actions import choose
 from netjail.endpoints import Netlink, Unix, Unspecified
-from netjail.errors import HostError, NetjailError, TraceeGone
+from netjail.errors import TraceeGone
 from netjail.kernel.links import Links
 from netjail.kernel.owners import Owners
-from netjail.kernel.tracee import Event, Jail, Kind, supervise_alone, timer
+from netjail.kernel.tracee import Cache, Event, Jail, Kind, supervise_alone, timer
 from netjail.model import Attempt, Decision, Pending, Protocol, Reason, Verdict
 from netjail.report import Listener, Scope, exit_status
 from netjail.supervisor.book import Book
+from netjail.supervisor.ending import not_started
 from netjail.supervisor.pin import pin
 from netjail.supervisor.world import World
 from netjail.syscalls import ROWS, Shape, decode, unread
@@ -32,6 +35,8 @@ _PATIENCE = 2.0  # seconds until it is said who is waited for
 
 # Ping sockets are let through; what they send is judged.
 _LET = frozenset({Protocol.ICMP})
+# What any program makes without being noticed.
+_EVERYWHERE = frozenset({Protocol.TCP, Protocol.UDP})
 
 
 class Supervisor:
@@ -124,11 +129,11 @@ class Supervisor:
         self, event: Event, attempt: Attempt, verdict: Verdict, named: bool = True
     ) -> None:
         runs = choose(verdict, self._plan.audit).runs
-        cache = verdict.cacheable and named
+        cache = self._lasting(attempt, verdict) if named else Cache.NOT
         if runs and self._by_path(attempt, verdict):
             failed = pin(self._jail, event.tid, self._world.unix(attempt))
             if failed:
-                verdict, runs = failed, False
+                verdict, runs, cache = failed, False, Cache.NOT
         token = 0
         if not event.again and (named or verdict.decision is Decision.DENY):
             token = self._book.note(
@@ -136,13 +141,27 @@ class Supervisor:
             )
         if cache:
             known = self._book.cache(attempt, verdict)
-            cache, token = known != 0, token or known
+            cache, token = cache if known else Cache.NOT, token or known
             if self._book.crowded:
                 self._count()
         if runs:
             self._jail.allow(event.tid, token, cache)
         else:
             self._jail.deny(event.tid, verdict.error or errno.EPERM, token, cache)
+
+    def _lasting(self, attempt: Attempt, verdict: Verdict) -> Cache:
+        """Whether the core may repeat *verdict*, and without looking at the descriptor."""
+        if not verdict.cacheable:
+            return Cache.NOT
+        every = attempt.protocols | _EVERYWHERE | self._rare
+        other = self._plan.policy.decide(structs.replace(attempt, protocols=every), self._world)
+        same = (
+            isinstance(other, Verdict)
+            and other.cacheable
+            and other.reason is not Reason.AMBIGUOUS
+            and (other.decision, other.error) == (verdict.decision, verdict.error)
+        )
+        return Cache.ANY if same else Cache.KIND
 
     def _by_path(self, attempt: Attempt, verdict: Verdict) -> bool:
         endpoint = attempt.endpoint
@@ -157,6 +176,7 @@ class Supervisor:
     def _on_socket(self, event: Event, attempt: Attempt) -> None:
         if attempt.protocols <= _LET:
             self._rare |= attempt.protocols
+            self._jail.forget_any()
             self._jail.let(event.tid)
             return
         error = errno.EPERM if Protocol.RAW in attempt.protocols else errno.EAFNOSUPPORT
@@ -178,7 +198,7 @@ class Supervisor:
             self._book.listener(
                 Listener(attempt.endpoint, protocol, Scope.REFUSED, who.chain), who, event.tid, ""
             )
-            self._jail.deny(event.tid, errno.EPERM, 0, False)
+            self._jail.deny(event.tid, errno.EPERM, 0, Cache.NOT)
             return
         if not inet and not attempt.descriptor.shared:
             self._jail.let(event.tid)
@@ -236,16 +256,9 @@ class Supervisor:
     # ---- the end ----
 
     def _not_started(self, event: Event) -> None:
-        command = self._plan.command[0]
-        if event.status != 2:
-            cause = os.strerror(event.result) if event.result else "it was killed"
-            raise HostError(f"the command cannot be confined: {cause}", "see docs/threat-model.md")
-        missing = event.result in (errno.ENOENT, errno.ENOTDIR)
-        hint = "is it in PATH, and spelled so?" if missing else "is it an executable program?"
-        if missing and os.path.exists(command) and "/" in command:
-            hint = "it is there, but the interpreter that it names is not"
-        self._plan.complain(NetjailError(f"{command}: {os.strerror(event.result)}", hint))
-        self._status = (127 if missing else 126) << 8
+        error, code = not_started(self._plan.command[0], event.status, event.result)
+        self._plan.complain(error)
+        self._status = code << 8
 
     def _flush(self) -> None:
         self._count()
