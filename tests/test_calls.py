@@ -62,6 +62,8 @@ def test_the_kernel_s_answer_is_kept(bad_calls, row):
         "recv",
         "sendmsg",
         "sendmsg-datagram",
+        "sendmsg-timeout",
+        "write-timeout",
         "epoll_wait",
         "poll",
         "nanosleep",

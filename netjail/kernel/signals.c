@@ -8,13 +8,15 @@
 
 // Calls that give EINTR for any signal that wakes them, restart or not, and
 // that can run again with the same arguments (signal(7), "Interruption of
-// system calls and library functions by signal handlers"). connect and close
-// are not here: running them twice is not the same as once.
+// system calls and library functions by signal handlers"; those of sockets where a
+// timeout is set). One that sent something says so instead. connect and close are not
+// here: running them twice is not the same as once.
 static const int64_t RERUN[] = {
 	SYS_epoll_wait,	  SYS_epoll_pwait,   441 /* epoll_pwait2 */, SYS_semop,
 	SYS_semtimedop,	  SYS_rt_sigtimedwait, SYS_io_getevents,     SYS_recvfrom,
 	SYS_recvmsg,	  SYS_recvmmsg,	     SYS_accept,	     SYS_accept4,
-	SYS_read,	  SYS_readv,	     SYS_msgrcv,
+	SYS_read,	  SYS_readv,	     SYS_msgrcv,	     SYS_write,
+	SYS_writev,	  SYS_sendto,	     SYS_sendmsg,
 };
 
 static bool can_rerun(int64_t number)
