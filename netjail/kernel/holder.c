@@ -42,6 +42,8 @@ static int receive(int channel, int *ret_number)
 // What the holder does, in a fork of the child that becomes the command.
 void nj_holder_run(int channel)
 {
+	// Out of the command's group: what is sent to that is not for us.
+	setsid();
 	// Room below for what is open now: none of it is to outlive us here.
 	if (dup2(channel, FIRST - 1) < 0)
 		_exit(1);

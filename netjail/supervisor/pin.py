@@ -14,7 +14,7 @@ from socket import AF_UNIX
 
 from netjail.errors import KernelError
 from netjail.kernel.owners import Resolved
-from netjail.kernel.tracee import Jail
+from netjail.kernel.tracee import Jail, patience
 from netjail.model import Decision, Reason, Verdict
 
 _LOST = "the path cannot be held still here: {}"
@@ -29,10 +29,12 @@ def pin(jail: Jail, tid: int, found: Resolved) -> Verdict | None:
             why="it does not exist",
             error=found.error or errno.ECONNREFUSED,
         )
-    if not _same_view(tid):
-        return _refused("the program has mounts, a root or a user namespace of its own")
     try:
-        path = jail.hold(found.fd)
+        # Its root, and the file itself, may be on a FUSE that no longer answers.
+        with patience():
+            if not _same_view(tid):
+                return _refused("the program has mounts, a root or a user namespace of its own")
+            path = jail.hold(found.fd)
     except KernelError as error:
         return _refused(str(error))
     jail.rename(tid, struct.pack("=H", AF_UNIX) + path + b"\0")
