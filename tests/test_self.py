@@ -215,3 +215,29 @@ print(socket.socket().connect_ex(server.getsockname()))
     result = trace(command=command)
     # Either the supervisor can see into that namespace, or it must not believe it is self.
     assert result.stdout in ("0\n", f"{errno.ECONNREFUSED}\n")
+
+
+ASKED = """
+import os, socket
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", {port}))
+if os.fork() == 0:
+    for _ in range(5):
+        question, client = server.recvfrom(16)
+        server.sendto(question, client)
+    os._exit(0)
+for number in range(5):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(10)
+        client.{ask}
+        print(client.recvfrom(16)[0].decode())
+"""
+
+
+@pytest.mark.parametrize("ask", ['sendto(b"x", {to})', 'connect({to}), client.send(b"x")'])
+def test_each_socket_that_asks_by_a_rule_is_answered(trace, ask):
+    """The answer is to self: every asking socket counts, whatever its number was before."""
+    port = closed_port(socket.SOCK_DGRAM)
+    code = ASKED.format(port=port, ask=ask.format(to=f'("127.0.0.1", {port})'))
+    result = trace("--allow", f"127.0.0.1:{port}", command=["python", "-c", code], timeout=30)
+    assert result.stdout == "x\n" * 5

@@ -103,7 +103,6 @@ struct nj_task {
 	struct nj_process *process;
 	enum nj_stage stage;
 	bool adopted;          // placed by a guess; its parent's event may still come
-	int64_t described;     // the descriptor read last, -1: none yet
 	int32_t pidfd;         // -1: not opened yet, or no room for it
 	int32_t slot;          // -1: none
 	uint64_t token;        // of the attempt under way, 0 if nobody asked for its result

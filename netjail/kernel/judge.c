@@ -74,7 +74,6 @@ static void describe(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
 	struct nj_call *call = task->call;
 
 	nj_describe(task, fd, &call->descriptor, NULL);
-	task->described = fd;
 	if (call->descriptor.type == SOCK_DGRAM)
 		nj_own_socket(jail, &call->descriptor);
 	if (call->steered) {
@@ -85,15 +84,16 @@ static void describe(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
 	}
 }
 
-// A verdict that holds whatever the descriptor is: no need to look at it, but once
-// for a datagram socket, which becomes the jail's own as it sends.
+// A verdict that holds whatever the descriptor is: no need to look at it, but for a
+// datagram socket, which can receive once it sends or connects. The number says
+// nothing: the next socket of a program often has the last one's.
 static struct nj_cached *known_for_any(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
 {
 	struct nj_cached *known = NULL;
 
 	if (!task->call->steered)
 		known = nj_cache_find(jail, task, true);
-	if (known && !known->error && task->call->shape != NJ_CONNECT && task->described != fd)
+	if (known && !known->error)
 		describe(jail, task, fd);
 	return known;
 }

@@ -80,7 +80,6 @@ int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 	task->process = process;
 	task->slot = -1;
 	task->pidfd = -1;
-	task->described = -1;
 	process->refs++;
 	process->threads++;
 	task->next = *bucket(jail, tid);

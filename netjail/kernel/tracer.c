@@ -143,7 +143,6 @@ static int exec_stop(struct nj_jail *jail, struct nj_task *task)
 	nj_slot_free(jail, task);
 	task->stage = NJ_RUNNING;
 	task->again = false;
-	task->described = -1;
 	nj_forgone(jail, task);
 	error = nj_process_exec(jail, task);
 	if (!error)
