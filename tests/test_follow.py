@@ -127,6 +127,29 @@ def test_a_storm_is_followed(trace, server, storm, count, reached, stdout):
     assert sum(event.count for event in result.attempts) == reached
 
 
+MANY = """
+import os, socket
+server = socket.create_server(("127.0.0.1", 0), backlog=200)
+out, into = os.pipe()
+stay, go = os.pipe()
+for _ in range(150):
+    if os.fork() == 0:
+        os.close(go)
+        os.write(into, bytes([socket.socket().connect_ex(server.getsockname())]))
+        os._exit(len(os.read(stay, 1)))
+os.close(into)
+seen = b""
+while len(seen) < 150:
+    seen += os.read(out, 150)
+print(set(seen))
+"""
+
+
+def test_more_processes_than_netjail_may_have_descriptors(runner):
+    limited = ["prlimit", "--nofile=64:64", *runner.jailed("-q"), "python", "-c", MANY]
+    assert runner.run(limited).stdout == "{0}\n"
+
+
 @pytest.mark.parametrize(("storm", "count"), [("threads", 300), ("forks", 100), ("tree", 5)])
 def test_a_storm_is_held(trace, server, storm, count):
     result = trace(fixture="storm", args=[storm, str(count)], to=server)

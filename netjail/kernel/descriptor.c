@@ -1,6 +1,7 @@
 // What a descriptor of a tracee is, asked of a duplicate of it.
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -32,19 +33,36 @@ static int open_pidfd(const struct nj_task *task)
 	return (int)syscall(SYS_pidfd_open, task->process->pid, 0);
 }
 
+// Half of our descriptors may be kept for tasks; the rest is for what we open ourselves.
+static int room(void)
+{
+	static int most;
+	struct rlimit limit;
+
+	if (!most)
+		most = getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur > 1 << 20
+			       ? 1 << 19
+			       : (int)limit.rlim_cur / 2;
+	return most;
+}
+
 // A duplicate of the tracee's descriptor, or -errno (EBADF: it has none).
 //
-// The pidfd is kept with the task: a task that calls once calls again.
+// The pidfd is kept with the task while there is room: who calls once calls again.
 int nj_duplicate(struct nj_task *task, uint32_t fd)
 {
+	int pidfd = task->pidfd < 0 ? open_pidfd(task) : task->pidfd;
 	int duplicate;
 
-	if (task->pidfd < 0)
-		task->pidfd = open_pidfd(task);
-	if (task->pidfd < 0)
+	if (pidfd < 0)
 		return -errno;
-	duplicate = (int)syscall(SYS_pidfd_getfd, task->pidfd, fd, 0);
-	return duplicate < 0 ? -errno : duplicate;
+	duplicate = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	if (duplicate < 0)
+		duplicate = -errno;
+	task->pidfd = pidfd < room() ? pidfd : -1;
+	if (task->pidfd < 0)
+		close(pidfd);
+	return duplicate;
 }
 
 static int ask(int fd, int option, int32_t *ret)
