@@ -114,8 +114,7 @@ void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, u
 // The caller of an attempt ended before the kernel answered.
 void nj_forgone(struct nj_jail *jail, struct nj_task *task)
 {
-	// Interrupted, it was told EINTR already, and would have come again.
-	if (task->token && !task->again && jail->gone_count < NJ_GONE)
+	if (task->token && !task->told && jail->gone_count < NJ_GONE)
 		jail->gone[jail->gone_count++] = task->token;
 	task->token = 0;
 }

@@ -114,6 +114,7 @@ struct nj_task {
 	int32_t vault_error;   // why the last of them failed
 	// A call that will come through the filter again and is no new attempt.
 	bool again;
+	bool told;             // its result so far, EINTR, is in the journal
 	uint64_t again_ip;
 	uint64_t again_number;
 	uint64_t again_args[6];

@@ -85,6 +85,7 @@ static int pin_verified(struct nj_jail *jail, struct nj_task *task)
 	if (error)
 		return nj_refuse(jail, task, -error);
 	task->again = false;
+	task->told = false;
 	task->tries = 0;
 	error = point_to(jail, task, slot, address);
 	if (error)
@@ -227,6 +228,7 @@ int nj_call_exit(struct nj_jail *jail, struct nj_task *task)
 		if (will_restart(result)) {
 			nj_remember_again(task);
 			task->token = token;
+			task->told = true;
 		}
 		error = nj_go_on(task);
 	}
