@@ -21,24 +21,6 @@
 #define PATIENCE 4000000000ULL  // nanoseconds
 #define NUMBERS 512  // then the oldest makes room
 
-static int receive(int channel, int *ret_number)
-{
-	char control[CMSG_SPACE(sizeof(int))];
-	struct iovec data = { ret_number, sizeof(*ret_number) };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
-	struct cmsghdr *part;
-	int fd;
-
-	if (recvmsg(channel, &message, 0) <= 0)
-		return -1;
-	part = CMSG_FIRSTHDR(&message);
-	if (!part || part->cmsg_type != SCM_RIGHTS)
-		return -1;
-	memcpy(&fd, CMSG_DATA(part), sizeof(fd));
-	return fd;
-}
-
 // What the holder does, in a fork of the child that becomes the command.
 void nj_holder_run(int channel)
 {
@@ -55,7 +37,7 @@ void nj_holder_run(int channel)
 
 		// The filter stops this call: "ready", and here it stands.
 		syscall(SYS_bind, -1, NULL, 0);
-		fd = receive(FIRST - 1, &number);
+		fd = nj_receive_descriptor(FIRST - 1, 0, &number);
 		if (fd < 0 || dup2(fd, number) < 0)
 			_exit(0);
 		close(fd);
@@ -102,21 +84,6 @@ int nj_holder_stop(struct nj_jail *jail, int status)
 	return 0;
 }
 
-static int hand_over(int channel, int fd, int number)
-{
-	char control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec data = { &number, sizeof(number) };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
-	struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-
-	part->cmsg_level = SOL_SOCKET;
-	part->cmsg_type = SCM_RIGHTS;
-	part->cmsg_len = CMSG_LEN(sizeof(fd));
-	memcpy(CMSG_DATA(part), &fd, sizeof(fd));
-	return sendmsg(channel, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
-
 // It has its message already, so that it stands again at once; if it does not,
 // somebody stopped it or made it do something else.
 static int await_ready(struct nj_jail *jail)
@@ -146,7 +113,7 @@ int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size)
 	// At first it may still be on its way to where it stands.
 	if (jail->holder <= 0 || await_ready(jail) < 0)
 		return -ECHILD;
-	error = hand_over(jail->holder_channel, fd, number);
+	error = nj_send_descriptor(jail->holder_channel, fd, number);
 	if (error)
 		return error;
 	jail->holder_ready = false;

@@ -64,21 +64,6 @@ static int install(const struct nj_launch *launch)
 	return fd < 0 ? -errno : (int)fd;
 }
 
-static int send_listener(int channel, int listener)
-{
-	char byte = 0, control[CMSG_SPACE(sizeof(int))] = { 0 };
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
-	struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-
-	part->cmsg_level = SOL_SOCKET;
-	part->cmsg_type = SCM_RIGHTS;
-	part->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(part), &listener, sizeof(int));
-	return sendmsg(channel, &message, 0) < 0 ? -errno : 0;
-}
-
 // In the jail's own Landlock domain, so that the jail may look into it; a child of
 // the front, so that the command has none that it did not make.
 static int fork_holder(int channel)
@@ -106,7 +91,7 @@ static int confine(const struct nj_launch *launch)
 	listener = install(launch);
 	if (listener < 0)
 		return listener;
-	error = send_listener(launch->channel, listener);
+	error = nj_send_descriptor(launch->channel, listener, 0);
 	close(listener);
 	return error ? error : fork_holder(launch->holder);
 }

@@ -96,29 +96,14 @@ static int ended(struct nj_jail *jail, int32_t tid, int status)
 	return 1;
 }
 
-static int receive_listener(struct nj_jail *jail)
-{
-	char byte, control[CMSG_SPACE(sizeof(int))];
-	struct iovec data = { &byte, 1 };
-	struct msghdr message = { .msg_iov = &data, .msg_iovlen = 1, .msg_control = control,
-				  .msg_controllen = sizeof(control) };
-	struct cmsghdr *part;
-
-	if (recvmsg(jail->channel, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0)
-		return -errno;
-	part = CMSG_FIRSTHDR(&message);
-	if (!part || part->cmsg_type != SCM_RIGHTS)
-		return -EPROTO;
-	memcpy(&jail->listener, CMSG_DATA(part), sizeof(int));
-	return 0;
-}
-
 static int started(struct nj_jail *jail)
 {
-	int error = receive_listener(jail);
+	int32_t unused;
+	int fd = nj_receive_descriptor(jail->channel, MSG_DONTWAIT | MSG_CMSG_CLOEXEC, &unused);
 
-	if (error)
-		return error;
+	if (fd < 0)
+		return fd;
+	jail->listener = fd;
 	jail->launching = false;
 	*jail->stop = (struct nj_stop){ .kind = NJ_STARTED, .tid = jail->command };
 	return 1;
