@@ -10,6 +10,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import resource
 import shutil
 import socket
 import struct
@@ -675,6 +676,16 @@ def test_the_tracees_rights_count(
 # -- The crowd, and the cost --------------------------------------------------
 
 
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """Room for more than the 1024 that a login usually gives."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(before[1], 4096), before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.mark.usefixtures("many_descriptors")
 def test_a_crowd_of_other_sockets(place: Place, tmp_path: Path) -> None:
     for index in range(340):
         place.inet("127.0.0.1", own=False)
