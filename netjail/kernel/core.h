@@ -247,7 +247,7 @@ int nj_pin(struct nj_jail *jail, struct nj_task *task);
 int nj_go_on(struct nj_task *task);
 uint32_t nj_messages_of(const struct nj_jail *jail, const struct nj_task *task);
 int nj_call_exit(struct nj_jail *jail, struct nj_task *task);
-int nj_call_cut_short(struct nj_jail *jail, struct nj_task *task);
+int nj_call_cut_short(struct nj_task *task);
 
 // calls.c
 int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
@@ -267,7 +267,7 @@ void nj_slot_free(struct nj_jail *jail, struct nj_task *task);
 // inject.c
 int nj_inject(struct nj_jail *jail, struct nj_task *task);
 int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
-void nj_inject_abandon(struct nj_jail *jail, struct nj_task *task);
+void nj_inject_abandon(struct nj_task *task);
 void nj_answer_strangers(struct nj_jail *jail);
 
 // passing.c

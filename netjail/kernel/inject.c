@@ -272,7 +272,7 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
 		return -errno;
 	if (info.arch != 0xC000003E || info.op != op || !as_planned(task, &regs, &plan)) {
 		*ret_own = true;
-		nj_inject_abandon(jail, task);
+		nj_inject_abandon(task);
 		return 0;
 	}
 	if (entering)
@@ -282,9 +282,8 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
 
 // The tracee left the path that we laid. What it does is its own again; all we
 // owe it is the signals that it had not blocked.
-void nj_inject_abandon(struct nj_jail *jail, struct nj_task *task)
+void nj_inject_abandon(struct nj_task *task)
 {
-	(void)jail;
 	task->stage = NJ_RUNNING;
 	(void)restore_mask(task);
 }

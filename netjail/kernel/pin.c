@@ -236,12 +236,11 @@ int nj_call_exit(struct nj_jail *jail, struct nj_task *task)
 }
 
 // A signal comes between two messages of a sendmmsg: it returns what it sent.
-int nj_call_cut_short(struct nj_jail *jail, struct nj_task *task)
+int nj_call_cut_short(struct nj_task *task)
 {
 	struct user_regs_struct regs;
 	int error = nj_get_registers(task->tid, &regs);
 
-	(void)jail;
 	task->stage = NJ_RUNNING;
 	if (error || regs.rip != task->call->info.instruction_pointer - 2)
 		return error;

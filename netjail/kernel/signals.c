@@ -96,10 +96,10 @@ int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal)
 		deliver &= !lent;
 	}
 	if (task->stage == NJ_NEXT_MESSAGE)
-		(void)nj_call_cut_short(jail, task);
+		(void)nj_call_cut_short(task);
 	else if (task->stage >= NJ_INJECT_FD && signal != SIGSTOP)
 		// All signals are blocked but SIGSTOP: it is a fault of rewritten code.
-		nj_inject_abandon(jail, task);
+		nj_inject_abandon(task);
 	else if (task->stage == NJ_RUNNING)
 		(void)undo_interruption(task, signal);
 	return nj_resume(task->tid, nj_request(task), deliver ? signal : 0);
