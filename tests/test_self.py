@@ -41,7 +41,7 @@ def test_the_jail_reaches_itself(trace, native, workdir, listen, connect, how):
     plain = native(**what)
     (workdir / "socket").unlink(missing_ok=True)
     jailed = trace("--fail-on", "denied", **what)
-    assert (jailed.exit_code, jailed.stderr.count("listen:")) == (plain.exit_code, 0)
+    assert (jailed.exit_code, jailed.stderr.count("listen:")) == (plain.exit_code, 0), jailed.stderr
     assert jailed.exit_code == 0
     assert {(event.verdict, event.reason) for event in jailed.attempts} == {("allow", "self")}
 
