@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import threading
@@ -30,13 +31,20 @@ class Server:
         self.asked: list[tuple[str, str]] = []
         self.silent = False
         self.raw: bytes | None = None
-        threading.Thread(target=self.serve, daemon=True).start()
+        self.thread = threading.Thread(target=self.serve, daemon=True)
+        self.thread.start()
+
+    def close(self):
+        """Free the port: a receive that waits would keep the socket open after close()."""
+        with contextlib.suppress(OSError):  # ENOTCONN, but it wakes the receiver
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+        self.socket.close()
 
     def serve(self):
         while True:
-            try:
-                raw, peer = self.socket.recvfrom(4096)
-            except OSError:
+            raw, peer = self.socket.recvfrom(4096)
+            if not raw:
                 return
             query = dns.message.from_wire(raw)
             question = query.question[0]
@@ -60,7 +68,7 @@ class Server:
 def server():
     server = Server()
     yield server
-    server.socket.close()
+    server.close()
 
 
 @pytest.fixture
