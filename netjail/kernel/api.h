@@ -135,6 +135,7 @@ struct nj_descriptor {
 	int32_t domain;
 	int32_t type;
 	int32_t protocol;
+	int32_t device;      // that it is tied to, 0: none
 	uint64_t cookie;
 	uint64_t netns;
 	int32_t shared;

@@ -59,13 +59,23 @@ static int on_listen(struct nj_jail *jail, struct nj_task *task)
 	return nj_ask_python(jail, task);
 }
 
+// An address can tie an IPv6 socket to a device, and nothing else: only there is it read,
+// and then it must be what the kernel reads too.
 static int on_bind(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_call *call = task->call;
+	const struct nj_descriptor *found = &call->descriptor;
+	bool none;
 
 	nj_describe(task, (uint32_t)nj_args_of(task)[0], &call->descriptor, NULL);
-	nj_own_socket(jail, &call->descriptor);
-	return pass(task);
+	nj_own_socket(jail, found);
+	none = found->error == EBADF || found->error == ENOTSOCK;
+	if (!found->shared && (none || (!found->error && found->domain != AF_INET6)))
+		return pass(task);
+	nj_read_call(jail, task);
+	if (call->fault || nj_names_device(call))
+		return nj_ask_python(jail, task);
+	return nj_pin(jail, task);
 }
 
 static int on_registers(struct nj_jail *jail, struct nj_task *task)

@@ -34,6 +34,8 @@
 #define NJ_SLOT_NAME 64
 #define NJ_SLOT_CONTROL (NJ_SLOT_NAME + NJ_NAME_MAX)
 #define NJ_CONTROL_MAX (NJ_SLOT_SIZE - NJ_SLOT_CONTROL)
+// lo is the first device of every network namespace, net/core/dev.c.
+#define NJ_LOOPBACK_DEVICE 1
 // UIO_MAXIOV: sendmmsg takes no more messages, net/socket.c.
 #define NJ_MESSAGES_MAX 1024
 
@@ -90,7 +92,7 @@ struct nj_call {
 	uint8_t control[NJ_CONTROL_MAX];
 	uint32_t index;         // sendmmsg: the message under way
 	uint32_t sent;          // sendmmsg: messages that went out
-	bool steered;           // its control data names the device to leave by
+	bool steered;           // the program chose the device that it leaves by
 	bool held;              // it goes to `path`, which leads through the holder
 	uint32_t path_size;
 	uint8_t path[NJ_NAME_MAX];
@@ -231,6 +233,8 @@ const struct nj_row *nj_row_of(const struct nj_jail *jail, const struct nj_task 
 const uint64_t *nj_args_of(const struct nj_task *task);
 int nj_read_exactly(int32_t tid, uint64_t address, void *data, size_t size);
 void nj_read_call(struct nj_jail *jail, struct nj_task *task);
+bool nj_names_device(const struct nj_call *call);
+void nj_steer(struct nj_call *call);
 
 // judge.c: 1 if Python is to decide or to be told, else 0 or -errno
 void nj_remember_again(struct nj_task *task);

@@ -10,6 +10,9 @@
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL
 #endif
+#ifndef SO_BINDTOIFINDEX
+#define SO_BINDTOIFINDEX 62
+#endif
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
@@ -81,7 +84,8 @@ static uint64_t ask_wide(int fd, int option)
 }
 
 // Of one socket all stays as it is but the domain, which IPV6_ADDRFORM turns from
-// AF_INET6 into AF_INET (ipv6(7)): where the cookie is the last call's, the rest holds.
+// AF_INET6 into AF_INET (ipv6(7)), and the device, which an IPv6 address can name: where
+// the cookie is the last call's, the rest holds.
 static int read_kind(int fd, struct nj_descriptor *ret)
 {
 	uint64_t cookie = ask_wide(fd, SO_COOKIE);
@@ -95,6 +99,8 @@ static int read_kind(int fd, struct nj_descriptor *ret)
 		error = ask(fd, SO_TYPE, &ret->type);
 	if (!error)
 		error = ask(fd, SO_PROTOCOL, &ret->protocol);
+	if (!error)
+		error = ask(fd, SO_BINDTOIFINDEX, &ret->device);
 	ret->netns = ask_wide(fd, SO_NETNS_COOKIE);
 	return error;
 }

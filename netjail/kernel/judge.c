@@ -76,9 +76,10 @@ static void describe(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
 	nj_describe(task, fd, &call->descriptor, NULL);
 	if (call->descriptor.type == SOCK_DGRAM)
 		nj_own_socket(jail, &call->descriptor);
+	if (call->descriptor.device > NJ_LOOPBACK_DEVICE)
+		nj_steer(call);
 	if (call->steered) {
-		// Whoever listens here, it may not be who hears. No cookie: the next
-		// call reads the socket anew.
+		// Nobody is known to hear it. No cookie: the next call reads the socket anew.
 		call->descriptor.netns = 0;
 		call->descriptor.cookie = 0;
 	}
@@ -95,7 +96,7 @@ static struct nj_cached *known_for_any(struct nj_jail *jail, struct nj_task *tas
 		known = nj_cache_find(jail, task, true);
 	if (known && !known->error)
 		describe(jail, task, fd);
-	return known;
+	return task->call->fault ? NULL : known;
 }
 
 static int carry_out(struct nj_jail *jail, struct nj_task *task, struct nj_cached *known)

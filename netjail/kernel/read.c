@@ -21,6 +21,33 @@ int nj_read_exactly(int32_t tid, uint64_t address, void *data, size_t size)
 	return nj_read(tid, address, data, size) == (int64_t)size ? 0 : EFAULT;
 }
 
+// To the kernel 0.0.0.0 and :: are the address that the socket is bound to, else the
+// loopback: ip_route_output_key_hash_rcu() in net/ipv4/route.c. Ours says the latter,
+// so that what is judged is what runs, whatever another thread binds it to.
+static void name_loopback(struct nj_call *call)
+{
+	static const uint8_t loopback[4] = { 127, 0, 0, 1 }, zeros[16], mapped[12] = {
+		[10] = 0xff, 0xff };
+	uint8_t *address = call->name + 4;
+	uint16_t family;
+
+	if (call->name_size < 8)
+		return;
+	memcpy(&family, call->name, sizeof(family));
+	if (family == AF_INET6 && call->name_size >= 24) {
+		address = call->name + 8;
+		if (!memcmp(address, zeros, 16))
+			address[15] = 1;
+		if (memcmp(address, mapped, sizeof(mapped)))
+			return;
+		address += sizeof(mapped);
+	} else if (family != AF_INET && (family != AF_UNSPEC || call->shape == NJ_CONNECT)) {
+		return;
+	}
+	if (!memcmp(address, zeros, sizeof(loopback)))
+		memcpy(address, loopback, sizeof(loopback));
+}
+
 // The name of connect and sendto: a length over 128 or negative is EINVAL, see
 // move_addr_to_kernel() in net/socket.c. The length is an int: its upper half
 // in the register does not count.
@@ -35,6 +62,8 @@ static void read_name(struct nj_task *task, uint64_t address, int32_t size)
 	}
 	call->fault = nj_read_exactly(task->tid, address, call->name, (size_t)size);
 	call->name_size = call->fault ? 0 : (uint32_t)size;
+	if (call->shape != NJ_BIND)
+		name_loopback(call);
 }
 
 // Control messages that send an allowed packet elsewhere: IP_RETOPTS of ip(7)
@@ -47,19 +76,43 @@ static const int REROUTING[][2] = {
 	{ 132 /* IPPROTO_SCTP */, 6 /* SCTP_DSTADDRV6 */ },
 };
 
-// IP_PKTINFO and IPV6_PKTINFO can name the device that a packet leaves by, even
-// one for this machine (ip(7)). 1 is lo, net/core/dev.c gives it so everywhere.
+// Control messages that name the device that a packet leaves by, even one for this
+// machine (ip(7)): level, type, least length, where the device is.
+static const uint32_t STEERING[][4] = {
+	{ IPPROTO_IP, 8 /* IP_PKTINFO */, 12, 0 },
+	{ IPPROTO_IPV6, 50 /* IPV6_PKTINFO */, 20, 16 },
+	{ IPPROTO_IPV6, 2 /* IPV6_2292PKTINFO */, 20, 16 },
+};
+
 static bool steers(const struct cmsghdr *part)
 {
-	int32_t device = 0;
+	uint32_t device = 0;
 
-	if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == 8 /* IP_PKTINFO */ &&
-	    part->cmsg_len >= CMSG_LEN(12))
-		memcpy(&device, CMSG_DATA(part), sizeof(device));
-	if (part->cmsg_level == IPPROTO_IPV6 && part->cmsg_type == 50 /* IPV6_PKTINFO */ &&
-	    part->cmsg_len >= CMSG_LEN(20))
-		memcpy(&device, CMSG_DATA(part) + 16, sizeof(device));
-	return device > 1 || device < 0;
+	for (size_t i = 0; i < sizeof(STEERING) / sizeof(*STEERING); i++)
+		if (part->cmsg_level == (int)STEERING[i][0] &&
+		    part->cmsg_type == (int)STEERING[i][1] &&
+		    part->cmsg_len >= CMSG_LEN(STEERING[i][2]))
+			memcpy(&device, CMSG_DATA(part) + STEERING[i][3], sizeof(device));
+	return device > NJ_LOOPBACK_DEVICE;
+}
+
+// Whether a name of bind(2) ties an IPv6 socket to a device: one whose scope is no more
+// than a link, __ipv6_addr_needs_scope_id() in include/net/ipv6.h.
+bool nj_names_device(const struct nj_call *call)
+{
+	const uint8_t *address = call->name + 8;
+	uint32_t device;
+	uint16_t family;
+
+	if (call->name_size < 28)
+		return false;
+	memcpy(&family, call->name, sizeof(family));
+	memcpy(&device, call->name + 24, sizeof(device));
+	if (family != AF_INET6 || device <= NJ_LOOPBACK_DEVICE)
+		return false;
+	if (address[0] == 0xff)
+		return (address[1] & 0xf) == 1 || (address[1] & 0xf) == 2;
+	return address[0] == 0xfe && (address[1] & 0xc0) == 0x80;
 }
 
 static bool to_this_machine(const struct nj_call *call)
@@ -70,6 +123,8 @@ static bool to_this_machine(const struct nj_call *call)
 	if (!call->named || call->name_size < 8)
 		return true;
 	memcpy(&family, call->name, sizeof(family));
+	if (family == AF_UNSPEC && call->shape == NJ_CONNECT)
+		return false;
 	if (family != AF_INET6)
 		return call->name[4] == 127 || call->name[4] == 0;
 	return call->name_size < 24 || !memcmp(call->name + 8, loopback, 16) ||
@@ -78,12 +133,14 @@ static bool to_this_machine(const struct nj_call *call)
 
 static int check_control(struct nj_call *call)
 {
-	struct msghdr message = { .msg_control = (void *)call->control,
-				  .msg_controllen = call->message.msg_controllen };
+	size_t size = call->message.msg_controllen;
+	const struct cmsghdr *part;
 
-	for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part;
-	     part = CMSG_NXTHDR(&message, part)) {
-		if (part->cmsg_len < sizeof(*part))
+	// In the kernel's steps, CMSG_OK() and __cmsg_nxthdr() of linux/socket.h: a C
+	// library's may pass over a part that the kernel takes.
+	for (size_t at = 0; at + sizeof(*part) <= size; at += CMSG_ALIGN(part->cmsg_len)) {
+		part = (const struct cmsghdr *)(call->control + at);
+		if (part->cmsg_len < sizeof(*part) || part->cmsg_len > size - at)
 			return EINVAL;
 		for (size_t i = 0; i < sizeof(REROUTING) / sizeof(*REROUTING); i++)
 			if (part->cmsg_level == REROUTING[i][0] &&
@@ -91,7 +148,16 @@ static int check_control(struct nj_call *call)
 				return EPERM;
 		call->steered |= steers(part);
 	}
-	return call->steered && to_this_machine(call) ? EPERM : 0;
+	return 0;
+}
+
+// It leaves by a device that the program chose. Whoever listens there, it may not be who
+// hears; and what is for this machine would leave it.
+void nj_steer(struct nj_call *call)
+{
+	call->steered = true;
+	if (!call->fault && to_this_machine(call))
+		call->fault = EPERM;
 }
 
 static int read_control(struct nj_task *task)
@@ -129,6 +195,8 @@ static void read_message(struct nj_task *task, uint64_t address)
 			  size > NJ_NAME_MAX ? NJ_NAME_MAX : size);
 	if (!call->fault)
 		call->fault = read_control(task);
+	if (call->steered)
+		nj_steer(call);
 }
 
 // Copy what the call names out of the tracee; the fault is what the kernel would give.
@@ -144,6 +212,7 @@ void nj_read_call(struct nj_jail *jail, struct nj_task *task)
 	call->name_size = 0;
 	call->fault = 0;
 	switch (call->shape) {
+	case NJ_BIND:
 	case NJ_CONNECT:
 		read_name(task, args[row->name], (int32_t)args[row->length]);
 		break;

@@ -36,7 +36,7 @@ _OPERATIONS: dict[Shape, Operation] = {
 _FAULTS: dict[int, tuple[Reason, str]] = {
     EFAULT: (Reason.MALFORMED, "the memory that it names cannot be read"),
     EINVAL: (Reason.MALFORMED, "its lengths are wrong"),
-    EPERM: (Reason.STRUCTURE, "a control message that routes around the judged address"),
+    EPERM: (Reason.STRUCTURE, "it would leave by another device or route than judged"),
     ENOBUFS: (Reason.INTERNAL, "its control messages are longer than netjail can hold"),
 }
 

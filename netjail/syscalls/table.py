@@ -7,9 +7,9 @@ never stops, and costs nothing (seccomp remembers it in a bitmap since Linux 5.1
 Read for this table: ``arch/x86/entry/syscalls/syscall_64.tbl`` up to 471,
 rseq_slice_yield. A program sends only to an address that it gives or gave before, so
 these need no row: write, sendfile, splice and io_submit (to a connected socket's peer),
-socketpair (pairs), accept, recvmsg, dup, mq_notify (its message stays on this machine).
+accept, recvmsg, dup, mq_notify (its message stays on this machine).
 Others are for who holds capabilities: mount and fsconfig (network file systems), bpf,
-tun and ppp devices, packet filters.
+ppp devices, packet filters.
 
 Calls that change mappings have a guard (``_guard``), save those that cannot touch the
 vault: mprotect and pkey_mprotect (no PROT_WRITE on a sealed file, mprotect(2); without
@@ -20,7 +20,7 @@ start), mlock, mbind, move_pages, msync (same bytes), arch_prctl's ARCH_MAP_VDSO
 
 from __future__ import annotations
 
-from errno import EBUSY, ENODEV, ENOKEY, ENOSYS, EPERM
+from errno import EBUSY, ENODEV, ENOKEY, ENOSYS, EOPNOTSUPP, EPERM
 from socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
 from netjail.stops import Arch
@@ -97,6 +97,7 @@ _ROUTE = "source routes and other ways around the judged address are shut"
 _DEVICE = "bound to a device, what is sent to this machine would leave it"
 _REACH = "it reaches into processes and namespaces outside the jail"
 _FAULTS = "userfaultfd could hold the supervisor for ever; garbage collectors fall back"
+_FRAMES = "packets made by hand leave unjudged: no tunnels, no vhost"
 _TTY = "it types into the terminal, which reads it after the jail's end"
 
 ROWS: tuple[Row, ...] = (
@@ -150,15 +151,40 @@ ROWS: tuple[Row, ...] = (
         ),
         TRACE,  # ping sockets are let through, but must be known: see ``sockets``
     ),
-    # IP_OPTIONS. IP_RETOPTS and IPV6_2292RTHDR only ask to receive, as an option; as
-    # control messages they route, and sendmsg refuses them.
-    _shut("setsockopt", 54, _ROUTE, _is(1, _IP), _is(2, 4)),
+    # AF_TIPC has pairs too (tipc_socketpair, Linux 4.12), which then join groups that
+    # reach other machines; what no other family has is answered as the kernel does.
+    Row(
+        "socketpair",
+        53,
+        Shape.SHUT,
+        (Clause((_is(0, AF_UNIX),), ALLOW),),
+        TRACE,
+        error=EOPNOTSUPP,
+        hint="only unix sockets come in pairs",
+    ),
+    # IP_OPTIONS, and the policies of IPsec, which tunnel. IP_RETOPTS and IPV6_2292RTHDR
+    # only ask to receive, as an option; as control messages they route: see read.c.
+    _shut("setsockopt", 54, _ROUTE, _is(1, _IP), _is(2, 4, 16, 17)),
     # Bound to another device, a packet for 127.0.0.1 really leaves by it: BINDTODEVICE
-    # and BINDTOIFINDEX of socket(7), IP_UNICAST_IF, IPV6_UNICAST_IF.
+    # and BINDTOIFINDEX of socket(7), IP_UNICAST_IF, IPV6_PKTINFO, IPV6_UNICAST_IF.
     _shut("setsockopt", 54, _DEVICE, _is(1, SOL_SOCKET), _is(2, 25, 62)),
     _shut("setsockopt", 54, _DEVICE, _is(1, _IP), _is(2, 50)),
-    _shut("setsockopt", 54, _DEVICE, _is(1, _IPV6), _is(2, 76)),
-    _shut("setsockopt", 54, _ROUTE, _is(1, _IPV6), _is(2, 6, 57)),  # 2292PKTOPTIONS, RTHDR
+    _shut("setsockopt", 54, _DEVICE, _is(1, _IPV6), _is(2, 50, 76)),
+    # 2292PKTOPTIONS, RTHDR, and IPsec's policies.
+    _shut("setsockopt", 54, _ROUTE, _is(1, _IPV6), _is(2, 6, 34, 35, 57)),
+    # IPV6_FLOWLABEL_MGR: what follows struct in6_flowlabel_req (32 bytes) is control data
+    # for each packet with that label, routing headers too: net/ipv6/ip6_flowlabel.c.
+    Row(
+        "setsockopt",
+        54,
+        Shape.SHUT,
+        (
+            Clause((_is(1, _IPV6), _is(2, 32), _is(4, 32)), ALLOW),
+            Clause((_is(1, _IPV6), _is(2, 32))),
+        ),
+        error=EPERM,
+        hint=_ROUTE,
+    ),
     _shut("setsockopt", 54, _ROUTE, _is(1, _SCTP), _is(2, 107, 110, 111)),  # connectx
     _shut("getsockopt", 55, _ROUTE, _is(1, _SCTP), _is(2, 111)),  # connectx3 connects
     _shut("setsockopt", 54, "TCP_REPAIR is shut", _is(1, _TCP), _is(2, 19)),
@@ -189,6 +215,9 @@ ROWS: tuple[Row, ...] = (
     _shut("userfaultfd", 323, _FAULTS),
     _shut("ioctl", 16, _FAULTS, _is(1, 0xAA00)),  # USERFAULTFD_IOC_NEW
     _shut("ioctl", 16, _TTY, _is(1, 0x5412, 0x541C)),  # TIOCSTI, TIOCLINUX
+    # TUNSETIFF: whoever finds a tap device that has no owner, or is its owner, may write
+    # packets into it. VHOST_SET_OWNER: a thread of the kernel sends in one's place.
+    _shut("ioctl", 16, _FRAMES, _is(1, 0x400454CA, 0xAF01)),
     _shut("setns", 308, _REACH),
     _shut("pidfd_getfd", 438, _REACH),
     # With call-out data the kernel starts /sbin/request-key outside the jail, which for
