@@ -14,6 +14,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,13 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 
 # What the jailed tests' own programs import; pip and pytest run inside the jail.
 PACKAGES = ("pip", "pytest")
+
+
+# A job in the background of a script, or under nohup, ignores these, and so would
+# every program that a test starts and then sends them to.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 # -- Programs and places ------------------------------------------------------
