@@ -10,6 +10,7 @@ import confine
 import pytest
 from confine import Profile, without
 from jail import Result, Runner, read_events
+from servers import Server
 
 # Docker's default capabilities, for its root; a runtime grants them by the bounding set.
 _CAPS = (
@@ -51,6 +52,15 @@ def trace_in(runner: Runner) -> Callable[..., Result]:
     return run
 
 
+def pair(serve, kind: str, workdir) -> tuple[Server, Server, str]:
+    """A server to reach, one not to reach, and the rule that says so."""
+    if kind == "unix":
+        allowed, denied = (serve(kind, str(workdir / name)) for name in ("one", "two"))
+        return allowed, denied, f"unix:{allowed.address}"
+    allowed, denied = serve(kind), serve(kind)
+    return allowed, denied, f"127.0.0.1:{allowed.port}"
+
+
 HOSTS = [
     pytest.param(Host(confine.DOCKER), id="docker"),
     pytest.param(Host(confine.DOCKER, ""), id="docker-cap-drop-all"),
@@ -78,11 +88,7 @@ HOSTS = [
 def test_what_is_allowed_arrives_and_nothing_else(
     trace_in, serve, workdir, host, kind, fixture, args
 ):
-    servers = []
-    for name in ("a", "b"):
-        servers.append(serve(kind, str(workdir / name)) if kind == "unix" else serve(kind))
-    allowed, denied = servers
-    rule = f"unix:{allowed.address}" if kind == "unix" else f"127.0.0.1:{allowed.port}"
+    allowed, denied, rule = pair(serve, kind, workdir)
     refused = trace_in(host, "--allow", rule, fixture=fixture, args=args, to=denied)
     passed = trace_in(host, "--allow", rule, fixture=fixture, args=args, to=allowed)
     assert (refused.exit_code, denied.accepted) == (errno.ECONNREFUSED, 0), refused.stderr
@@ -95,12 +101,7 @@ def test_what_is_allowed_arrives_and_nothing_else(
     [("connect", "tcp"), ("sendto", "udp"), ("name", "udp"), ("link", "unix")],
 )
 def test_no_race_is_won(trace_in, serve, workdir, host, what, kind):
-    if kind == "unix":
-        allowed, denied = (serve("unix", str(workdir / name)) for name in ("one", "two"))
-        rule = f"unix:{allowed.address}"
-    else:
-        allowed, denied = serve(kind), serve(kind)
-        rule = f"127.0.0.1:{allowed.port}"
+    allowed, denied, rule = pair(serve, kind, workdir)
     args = [what, "thread", "1"]
     result = trace_in(host, "--allow", rule, fixture="flip", args=args, to=[allowed, denied])
     assert result.exit_code == 0, result.stderr

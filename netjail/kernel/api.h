@@ -52,13 +52,15 @@ struct nj_host {
 	int32_t trace;     // SECCOMP_RET_TRACE
 	int32_t notify;    // SECCOMP_RET_USER_NOTIF
 	int32_t listener;  // a filter with a listener
+	int32_t notification;  // a call that the listener is told of
 	int32_t seal;      // a memfd with F_SEAL_FUTURE_WRITE
 	int32_t seize;     // PTRACE_SEIZE of a child
 	int32_t readv;     // process_vm_readv of a child
 	int32_t getfd;     // pidfd_getfd of a child
 };
 
-int nj_probe(struct nj_host *ret);
+// `number` is the call that fetches the vault.
+int nj_probe(uint32_t number, struct nj_host *ret);
 
 // ---- launch.c: from fork to exec ----
 

@@ -9,8 +9,10 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -38,8 +40,9 @@ enum {
 
 // What the child shares with us: CLONE_VM, so that a start costs no page table.
 struct trial {
-	int go[2];
-	int listener;
+	int ours, theirs;      // a socket pair: a word there, the listener back
+	uint32_t number;       // of the call that shall give a notification
+	int listener;          // errno of the filter
 };
 
 // errno of the call just made, 0 if it worked.
@@ -48,32 +51,63 @@ static int failure(long result)
 	return result < 0 ? errno : 0;
 }
 
-// A filter with a listener of its own, as the jail will install. The kernel
-// gives EBUSY where an outer supervisor (LXD, another netjail) holds one.
-static int try_listener(void)
+// A filter with a listener of its own, as the jail will install; returns the listener
+// or -1. The kernel gives EBUSY where an outer supervisor (LXD, another netjail) holds one.
+static int install_listener(uint32_t number)
 {
-	struct sock_filter allow = { BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW };
-	struct sock_fprog program = { .len = 1, .filter = &allow };
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(*code), .filter = code };
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-		return errno;
-	return failure(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
-			       SECCOMP_FILTER_FLAG_NEW_LISTENER, &program));
+		return -1;
+	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,
+			    SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
 }
 
-// The child: wait for our word, install the filter, tell how that went.
+// The child: wait for our word, install the filter, hand its listener over, and ask.
 //
-// Its errno is ours too (the same thread area); we are in waitpid meanwhile,
-// and look at errno only where that fails.
+// Its errno is ours too (the same thread area); we are in a call meanwhile, and look
+// at errno only where that fails.
 static int child(void *arg)
 {
 	struct trial *trial = arg;
 	char word;
+	int fd;
 
-	close(trial->go[1]); // so that our death ends the child's read
-	if (read(trial->go[0], &word, 1) == 1)
-		trial->listener = try_listener();
+	close(trial->ours);  // so that our death ends the child's read
+	if (read(trial->theirs, &word, 1) != 1)
+		_exit(0);
+	fd = install_listener(trial->number);
+	trial->listener = failure(fd);
+	if (fd >= 0 && nj_send_descriptor(trial->theirs, fd, 0) == 0) {
+		close(fd);
+		syscall(trial->number);
+	}
 	_exit(0);
+}
+
+// Whether the child's call gives a notification: a container's filter may answer it
+// first, since SECCOMP_RET_ERRNO outranks USER_NOTIF. Closed, the listener lets it go.
+static int try_notification(const struct trial *trial)
+{
+	struct pollfd ready = { .events = POLLIN };
+	int32_t number;
+
+	if (write(trial->ours, "", 1) != 1)
+		return errno;
+	ready.fd = nj_receive_descriptor(trial->ours, MSG_CMSG_CLOEXEC, &number);
+	if (ready.fd < 0)
+		return -ready.fd;
+	// Its filter's end, with the child's, is POLLHUP: see seccomp(2), since Linux 5.9.
+	if (poll(&ready, 1, 1000) != 1)
+		ready.revents = 0;
+	close(ready.fd);
+	return ready.revents & POLLIN ? 0 : EPERM;
 }
 
 // What we may do to a process that we started: all that the supervisor will.
@@ -104,34 +138,43 @@ static void reap(int pid)
 		ptrace(PTRACE_CONT, pid, 0, 0);
 }
 
-// Start the child, try everything on it, and wait for its end.
-static int with_child(int descriptor, struct nj_host *ret)
+static int start_child(struct trial *trial, char *stack_end)
 {
-	_Alignas(16) char stack[STACK];
-	struct trial trial = { .listener = EINTR };
 	sigset_t all, before;
 	int pid, error;
 
-	if (pipe2(trial.go, O_CLOEXEC) < 0)
-		return -errno;
 	// The child has our handlers and our memory: no signal may run one there.
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &before);
 	// No exit signal: a SIGCHLD would be a surprise to whoever called us.
-	pid = clone(child, stack + sizeof(stack), CLONE_VM, &trial);
-	error = pid < 0 ? -errno : 0;
-	close(trial.go[0]);
-	if (pid >= 0) {
-		try_child(pid, descriptor, ret);
-		if (write(trial.go[1], "", 1) < 0)
-			error = -errno;
-	}
-	close(trial.go[1]);
-	if (pid >= 0)
-		reap(pid);
+	pid = clone(child, stack_end, CLONE_VM, trial);
+	error = pid < 0 ? -errno : pid;
 	sigprocmask(SIG_SETMASK, &before, NULL);
-	ret->listener = trial.listener;
 	return error;
+}
+
+// Start the child, try everything on it, and wait for its end.
+static int with_child(int descriptor, uint32_t number, struct nj_host *ret)
+{
+	_Alignas(16) char stack[STACK];
+	struct trial trial = { .number = number, .listener = EINTR };
+	int pair[2], pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	trial.ours = pair[0];
+	trial.theirs = pair[1];
+	pid = start_child(&trial, stack + sizeof(stack));
+	close(trial.theirs);
+	if (pid > 0) {
+		try_child(pid, descriptor, ret);
+		ret->notification = try_notification(&trial);
+	}
+	close(trial.ours);
+	if (pid > 0)
+		reap(pid);
+	ret->listener = trial.listener;
+	return pid < 0 ? pid : 0;
 }
 
 // The seal that makes a mapping read-only for good (Linux 5.1), see memfd_create(2).
@@ -155,7 +198,7 @@ static int action_missing(uint32_t action)
 	return failure(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action));
 }
 
-int nj_probe(struct nj_host *ret)
+int nj_probe(uint32_t number, struct nj_host *ret)
 {
 	int descriptor, error, version;
 
@@ -174,7 +217,7 @@ int nj_probe(struct nj_host *ret)
 		ret->seal = errno;
 		return 0;
 	}
-	error = with_child(descriptor, ret);
+	error = with_child(descriptor, number, ret);
 	ret->seal = try_seal(descriptor);
 	close(descriptor);
 	return error;
