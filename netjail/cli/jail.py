@@ -102,6 +102,7 @@ def _plan(options: Options, audit: bool) -> Plan:
         audit=audit,
         orphans=options.orphans,
         keep_fds=options.keep_fd,
+        keep_caps=options.keep_caps,
         show_args=options.show_args,
         strict=options.strict,
         fail_on=options.fail_on,

@@ -54,6 +54,7 @@ class Options(NamedTuple):
     exit_code: int = 121
     orphans: str = "wait"
     keep_fd: tuple[int, ...] = ()
+    keep_caps: bool = False
     color: str = "auto"
     quiet: bool = False
     verbose: bool = False
@@ -104,6 +105,7 @@ OPTIONS = (
         many=True,
         numbers=(0, 2**31 - 1),
     ),
+    Option(("--keep-caps",), _RUN, "Leave root the capabilities that would undo the jail."),
     Option(
         ("--color",),
         _SPEAK,

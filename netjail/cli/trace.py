@@ -22,6 +22,8 @@ netjail trace -a example.org:443 -a files.example.org -- pip install x
     one host on one port, another on all
 netjail trace -a private -d metadata --events run.jsonl -- ./server
     the local network, without the cloud's keys; every attempt in a file
+netjail trace --keep-fd 3 -- ./server
+    descriptor 3 is a socket that was handed over; it stays open
 netjail trace --fail-on denied -q -- pytest
     exit status 121 if the tests pass but wanted out
 """

@@ -75,12 +75,17 @@ struct nj_launch {
 	int32_t attached;          // a pipe: the supervisor writes when it holds us
 	int32_t supervisor;
 	uint64_t landlock_scoped;  // LANDLOCK_SCOPE_*; 0: no domain
+	uint64_t dropped;          // a bit for each capability that the command loses
 	const int32_t *closed;     // descriptors that do not cross the exec
 	uint32_t closed_count;
 };
 
 void nj_hold_signals(void);
 int nj_launch(const struct nj_launch *launch, int32_t *ret);
+
+// ---- capabilities.c ----
+
+int nj_capabilities(uint64_t *ret);
 
 // ---- tracer.c: the loop ----
 

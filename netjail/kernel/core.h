@@ -282,6 +282,9 @@ int nj_receive_descriptor(int channel, int flags, int32_t *ret_number);
 void nj_holder_run(int channel);
 int nj_holder_stop(struct nj_jail *jail, int status);
 
+// capabilities.c
+int nj_capabilities_drop(uint64_t dropped);
+
 // signals.c
 int nj_request(const struct nj_task *task);
 int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);

@@ -1,5 +1,6 @@
 // Verdicts on calls: by the cache, by Python, and how a refusal is carried out.
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "core.h"
@@ -85,18 +86,33 @@ static void describe(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
 	}
 }
 
-// A verdict that holds whatever the descriptor is: no need to look at it, but for a
-// datagram socket, which can receive once it sends or connects. The number says
-// nothing: the next socket of a program often has the last one's.
+// What any program makes. Others are made in no jail, but may come from outside: raw ones
+// over a unix socket, SCM_RIGHTS of unix(7).
+static bool is_usual(const struct nj_descriptor *found)
+{
+	if (found->error)
+		return true;
+	if (found->domain != AF_INET && found->domain != AF_INET6)
+		return false;
+	if (found->type == SOCK_DGRAM)
+		return found->protocol == IPPROTO_UDP;
+	return found->type == SOCK_STREAM &&
+	       (found->protocol == IPPROTO_TCP || found->protocol == IPPROTO_MPTCP);
+}
+
+// A verdict that holds whatever the descriptor usually is. A datagram socket is looked
+// at all the same: it can receive once it sends or connects. The number says nothing:
+// the next socket of a program often has the last one's.
 static struct nj_cached *known_for_any(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
 {
 	struct nj_cached *known = NULL;
 
 	if (!task->call->steered)
 		known = nj_cache_find(jail, task, true);
-	if (known && !known->error)
-		describe(jail, task, fd);
-	return task->call->fault ? NULL : known;
+	if (!known || known->error)
+		return task->call->fault ? NULL : known;
+	describe(jail, task, fd);
+	return task->call->fault || !is_usual(&task->call->descriptor) ? NULL : known;
 }
 
 static int carry_out(struct nj_jail *jail, struct nj_task *task, struct nj_cached *known)

@@ -88,6 +88,9 @@ static int confine(const struct nj_launch *launch)
 		return error;
 	for (uint32_t i = 0; i < launch->closed_count; i++)
 		close(launch->closed[i]);
+	error = nj_capabilities_drop(launch->dropped);
+	if (error)
+		return error;
 	listener = install(launch);
 	if (listener < 0)
 		return listener;

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -31,8 +30,10 @@ class Launch(msgspec.Struct, frozen=True):
     """The seccomp filter."""
     scoped: int
     """LANDLOCK_SCOPE_* bits, 0 for no domain."""
-    keep: Sequence[int]
-    """Sockets above 2 that are passed on."""
+    closed: Sequence[int]
+    """Inherited descriptors that are not passed on."""
+    dropped: int
+    """A bit for each capability that is taken from it."""
 
 
 def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]:
@@ -47,7 +48,6 @@ def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]
     takes, holder = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     attached, attach = os.pipe()
     links = Links(shared, os.getpid(), channel.fileno(), holder.fileno(), attach)
-    closed = _sockets(launch.keep)
     lib.nj_hold_signals()
     supervisor = os.fork()
     if not supervisor:
@@ -58,7 +58,7 @@ def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]
     channel.close()
     holder.close()
     os.close(attach)
-    _launch(launch, (child.detach(), takes.detach(), attached, supervisor), closed)
+    _launch(launch, (child.detach(), takes.detach(), attached, supervisor))
     ret = ffi.new("int *")
     result = lib.nj_front(shared.page, supervisor, ret)
     if result < 0:
@@ -79,19 +79,20 @@ def _exit_after(supervise: Callable[[Links], None], links: Links) -> None:
         os._exit(code)
 
 
-def _launch(launch: Launch, ends: tuple[int, int, int, int], closed: Sequence[int]) -> None:
+def _launch(launch: Launch, ends: tuple[int, int, int, int]) -> None:
     words = [ffi.new("char[]", os.fsencode(word)) for word in launch.command]
     environment = [ffi.new("char[]", word) for word in _environment()]
     filter_bytes = ffi.from_buffer(launch.program)
     argv = ffi.new("char *[]", [*words, ffi.NULL])
     envp = ffi.new("char *[]", [*environment, ffi.NULL])
-    numbers = ffi.new("int32_t[]", list(closed))
+    numbers = ffi.new("int32_t[]", list(launch.closed))
     request = ffi.new("struct nj_launch *")
     request.file, request.argv, request.envp = words[0], argv, envp
     request.filter, request.filter_length = filter_bytes, len(launch.program) // 8
     request.channel, request.holder, request.attached, request.supervisor = ends
     request.landlock_scoped = launch.scoped
-    request.closed, request.closed_count = numbers, len(closed)
+    request.closed, request.closed_count = numbers, len(launch.closed)
+    request.dropped = launch.dropped
     # The supervisor tells what went wrong; all that is left here is to wait for it.
     result = lib.nj_launch(request, ffi.new("int32_t *"))
     if result < 0 and result != -10:  # ECHILD: it is gone
@@ -103,31 +104,6 @@ def _environment() -> list[bytes]:
     with open("/proc/self/environ", "rb") as file:
         raw = file.read()
     return [word for word in raw.split(b"\0") if word]
-
-
-def _sockets(keep: Sequence[int]) -> list[int]:
-    """
-    The inherited descriptors above 2 that reach the network by themselves.
-
-    Pipes and files stay: make's jobserver and the shell's ``<(...)`` need them.
-    """
-    found = []
-    for name in os.listdir("/proc/self/fd"):
-        fd = int(name)
-        if fd > 2 and fd not in keep and _reaches_out(fd):
-            found.append(fd)
-    return found
-
-
-def _reaches_out(fd: int) -> bool:
-    try:
-        if not os.get_inheritable(fd):
-            return False  # our own
-        return stat.S_ISSOCK(os.fstat(fd).st_mode) or os.readlink(f"/proc/self/fd/{fd}").startswith(
-            "anon_inode:[io_uring]"
-        )
-    except OSError:
-        return False  # the one that listed the others
 
 
 def leave(code: int, number: int) -> None:

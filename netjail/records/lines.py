@@ -55,6 +55,10 @@ class StartRecord(_Line, frozen=True, kw_only=True, tag="start"):
     host: dict[str, str]
     assurance: str
     warnings: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+    """Capabilities that were taken from the command."""
+    passed: dict[str, str] = {}
+    """Inherited sockets that it has, by number: nothing sent on them is judged."""
 
 
 class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):

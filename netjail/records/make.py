@@ -107,6 +107,8 @@ def start_record(
     assurance: str,
     show: bool,
     warnings: Sequence[str] = (),
+    dropped: Sequence[str] = (),
+    passed: Mapping[str, str] | None = None,
 ) -> StartRecord:
     """How a run began."""
     return StartRecord(
@@ -118,6 +120,8 @@ def start_record(
         host=dict(host),
         assurance=assurance,
         warnings=tuple(plain(warning) for warning in warnings),
+        dropped=tuple(dropped),
+        passed={fd: plain(text) for fd, text in (passed or {}).items()},
     )
 
 

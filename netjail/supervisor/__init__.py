@@ -34,6 +34,8 @@ class Plan(msgspec.Struct, frozen=True):
     orphans: str
     """``wait`` or ``kill``: what becomes of processes that outlive the command."""
     keep_fds: tuple[int, ...]
+    keep_caps: bool
+    """Leave the capabilities that would undo the jail."""
     show_args: bool
     strict: bool
     fail_on: str
@@ -70,16 +72,19 @@ def run(plan: Plan) -> Outcome:
     require(host)
 
     from netjail.filter import program
+    from netjail.kernel.inherited import Inherited
     from netjail.kernel.start import Launch, start
     from netjail.supervisor.loop import Supervisor
+    from netjail.supervisor.setting import Setting
     from netjail.syscalls import ROWS
 
     key = int.from_bytes(os.urandom(8), "little")
     code = program(ROWS, key, weak=host.weak)
+    setting = Setting(host, Inherited.read(plan.keep_fds), plan.keep_caps)
 
     def supervise(links: Links) -> None:
         try:
-            Supervisor(plan, host, links).run(code, key)
+            Supervisor(plan, setting, links).run(code, key)
         except NetjailError as error:
             links.shared.end(125, 0)
             plan.complain(error)
@@ -87,7 +92,9 @@ def run(plan: Plan) -> Outcome:
             links.shared.end(125, 0)
             plan.complain(_internal(error))
 
-    launch = Launch(plan.command, code, _scopes(plan, host), plan.keep_fds)
+    launch = Launch(
+        plan.command, code, _scopes(plan, host), setting.inherited.closed, setting.dropped
+    )
     return Outcome(*start(launch, supervise))
 
 

@@ -16,12 +16,12 @@ from netjail.report import Chain, Listener, Report
 from netjail.tree import Lineage
 
 if TYPE_CHECKING:
-    from netjail.kernel.probe import Host
     from netjail.policy import Policy
     from netjail.policy.engine import Group
     from netjail.policy.paths import PathRule
     from netjail.records import AttemptRecord
     from netjail.supervisor import Plan
+    from netjail.supervisor.setting import Setting
 
 OPEN = 1024
 """Attempts whose repeats are folded, beside those that the core has cached, as many."""
@@ -48,9 +48,9 @@ class Book:
     own when it comes again.
     """
 
-    def __init__(self, plan: Plan, host: Host) -> None:
+    def __init__(self, plan: Plan, setting: Setting) -> None:
         self._plan = plan
-        self._host = host
+        self._setting = setting
         self._journal = plan.journal
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self._cached: dict[int, Entry] = {}
@@ -61,7 +61,7 @@ class Book:
 
     def assurance(self, runs: bool) -> str:
         """What stands behind a verdict that was carried out, see DESIGN "The event"."""
-        return ("vault" if runs else "denied") + (" weak" if self._host.weak else "")
+        return ("vault" if runs else "denied") + self._setting.assurance
 
     def begin(self) -> None:
         """The journal's first line."""
@@ -69,20 +69,22 @@ class Book:
             return
         from netjail.records import start_record
 
-        plan = self._plan
+        plan, setting = self._plan, self._setting
         self._journal.write(
             start_record(
                 plan.command,
                 audit=plan.audit,
                 policy=_policy(plan.policy),
                 host={
-                    "kernel": self._host.release,
-                    "machine": self._host.machine,
-                    "landlock": str(self._host.landlock),
+                    "kernel": setting.host.release,
+                    "machine": setting.host.machine,
+                    "landlock": str(setting.host.landlock),
                 },
                 assurance=self.assurance(True),
                 show=plan.show_args,
-                warnings=plan.policy.warnings,
+                warnings=(*plan.policy.warnings, *setting.warnings),
+                dropped=setting.lost,
+                passed={str(one.fd): one.text for one in setting.inherited.passed},
             )
         )
 

@@ -6,6 +6,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING, ClassVar
 
 from msgspec import structs
@@ -17,7 +18,9 @@ from netjail.kernel.links import Links
 from netjail.kernel.owners import Owners
 from netjail.kernel.tracee import Cache, Event, Jail, Kind, supervise_alone, timer
 from netjail.model import Attempt, Decision, Pending, Protocol, Reason, Verdict
-from netjail.report import Listener, Scope, exit_status
+from netjail.report import Scope, exit_status
+from netjail.sockets import certain
+from netjail.supervisor import listening
 from netjail.supervisor.book import Book
 from netjail.supervisor.ending import not_started
 from netjail.supervisor.pin import pin
@@ -26,8 +29,8 @@ from netjail.syscalls import ROWS, Shape, decode, unread
 from netjail.tree import Tree, name_of
 
 if TYPE_CHECKING:
-    from netjail.kernel.probe import Host
     from netjail.supervisor import Plan
+    from netjail.supervisor.setting import Setting
 
 _SECOND = 1000
 _SOON = 5  # milliseconds between looks at a name's look-up
@@ -37,18 +40,19 @@ _PATIENCE = 2.0  # seconds until it is said who is waited for
 _LET = frozenset({Protocol.ICMP})
 # What any program makes without being noticed.
 _EVERYWHERE = frozenset({Protocol.TCP, Protocol.UDP})
+_FOREIGN = frozenset({Protocol.ICMP, Protocol.RAW, Protocol.OTHER})
 
 
 class Supervisor:
     """One run of a plan, in the supervisor process."""
 
-    def __init__(self, plan: Plan, host: Host, links: Links) -> None:
+    def __init__(self, plan: Plan, setting: Setting, links: Links) -> None:
         self._plan = plan
-        self._host = host
+        self._setting = setting
         self._links = links
         self._shared = links.shared
-        self._book = Book(plan, host)
-        self._rare: frozenset[Protocol] = frozenset()
+        self._book = Book(plan, setting)
+        self._rare = setting.inherited.rare
         self._waiting: list[Event] = []
         self._status: int | None = None
         self._ended_at = 0.0
@@ -114,6 +118,7 @@ class Supervisor:
             self._judge(event, outcome)
 
     def _judge(self, event: Event, attempt: Attempt) -> None:
+        self._meet(attempt)
         self._world.begin(attempt)
         verdict = self._plan.policy.decide(attempt, self._world)
         if isinstance(verdict, Pending):
@@ -124,6 +129,14 @@ class Supervisor:
         # The kernel itself, and nobody at all, are no destinations.
         named = not isinstance(attempt.endpoint, Netlink | Unspecified)
         self._carry_out(event, attempt, verdict, named)
+
+    def _meet(self, attempt: Attempt) -> None:
+        """Remember sockets that the jail did not make: any descriptor could be one."""
+        if attempt.descriptor.domain not in (AF_INET, AF_INET6) or not certain(attempt.descriptor):
+            return
+        if not attempt.protocols & _FOREIGN <= self._rare:
+            self._rare |= attempt.protocols & _FOREIGN
+            self._jail.forget_any()
 
     def _carry_out(
         self, event: Event, attempt: Attempt, verdict: Verdict, named: bool = True
@@ -190,30 +203,18 @@ class Supervisor:
         self._carry_out(event, attempt, verdict)
 
     def _on_listen(self, event: Event, attempt: Attempt) -> None:
-        (protocol, *others) = sorted(attempt.protocols, key=lambda member: member.value)
-        inet = protocol in (Protocol.TCP, Protocol.UDP, Protocol.ICMP) or bool(others)
-        opened = self._plan.policy.listen(attempt.endpoint, Protocol.TCP)
+        plan, before = self._plan, self._setting.inherited.listening
         who = self._tree.of(event.tid, attempt.process)
-        if not inet and self._plan.strict and protocol is Protocol.UNIX:
-            self._book.listener(
-                Listener(attempt.endpoint, protocol, Scope.REFUSED, who.chain), who, event.tid, ""
-            )
-            self._jail.deny(event.tid, errno.EPERM, 0, Cache.NOT)
-            return
-        if not inet and not attempt.descriptor.shared:
+        listener = listening.judge(attempt, plan.policy, plan.strict, before, who.chain)
+        failed = 0
+        if listener.scope is Scope.LOCAL and not attempt.descriptor.shared:
             self._jail.let(event.tid)
-            failed = 0
-        else:
-            failed = self._jail.listen(event.tid, inet and not opened)
-        if failed:
-            return
-        scope = Scope.LOCAL if not inet else Scope.OPEN if opened else Scope.MACHINE
-        port = getattr(attempt.endpoint, "port", 0)
-        fix = f"--bind :{port}" if scope is Scope.MACHINE and port else ""
-        listener = Listener(
-            attempt.endpoint, Protocol.TCP if inet else protocol, scope, who.chain, fix
-        )
-        self._book.listener(listener, who, event.tid, "")
+        elif listener.scope is not Scope.REFUSED:
+            failed = self._jail.listen(event.tid, listener.scope is Scope.MACHINE)
+        if not failed:
+            self._book.listener(listener, who, event.tid, "")
+        if listener.scope is Scope.REFUSED:
+            self._jail.deny(event.tid, errno.EPERM, 0, Cache.NOT)
 
     def _on_result(self, event: Event) -> None:
         self._book.result(event.token, event.result)
@@ -287,7 +288,7 @@ class Supervisor:
         signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         report, plan = self._book.report, self._plan
         code = exit_status(os.waitstatus_to_exitcode(status), plan.fail_on, report, plan.exit_code)
-        for warning in self._world.warnings:
+        for warning in (*self._setting.warnings, *self._world.warnings):
             report.warn(warning)
         try:
             self._book.end(0 if signal else code, signal)

@@ -8,8 +8,8 @@ Read for this table: ``arch/x86/entry/syscalls/syscall_64.tbl`` up to 471,
 rseq_slice_yield. A program sends only to an address that it gives or gave before, so
 these need no row: write, sendfile, splice and io_submit (to a connected socket's peer),
 accept, recvmsg, dup, mq_notify (its message stays on this machine).
-Others are for who holds capabilities: mount and fsconfig (network file systems), bpf,
-ppp devices, packet filters.
+Others are for who holds capabilities: mount and fsconfig (network file systems), ppp
+devices, packet filters.
 
 Calls that change mappings have a guard (``_guard``), save those that cannot touch the
 vault: mprotect and pkey_mprotect (no PROT_WRITE on a sealed file, mprotect(2); without
@@ -99,6 +99,7 @@ _DEVICE = "bound to a device, what is sent to this machine would leave it"
 _REACH = "it reaches into processes and namespaces outside the jail"
 _FAULTS = "userfaultfd could hold the supervisor for ever; garbage collectors fall back"
 _FRAMES = "packets made by hand leave unjudged: no tunnels, no vhost"
+_BPF = "its programs change where judged packets go, and reach into every process"
 _TTY = "it types into the terminal, which reads it after the jail's end"
 
 ROWS: tuple[Row, ...] = (
@@ -219,6 +220,8 @@ ROWS: tuple[Row, ...] = (
     # TUNSETIFF: whoever finds a tap device that has no owner, or is its owner, may write
     # packets into it. VHOST_SET_OWNER: a thread of the kernel sends in one's place.
     _shut("ioctl", 16, _FRAMES, _is(1, 0x400454CA, 0xAF01)),
+    # Root has CAP_SYS_ADMIN, which stands for CAP_BPF: bpf_capable().
+    _shut("bpf", 321, _BPF),
     _shut("setns", 308, _REACH),
     _shut("pidfd_getfd", 438, _REACH),
     # With call-out data the kernel starts /sbin/request-key outside the jail, which for

@@ -1,0 +1,53 @@
+"""Where a run takes place: the host, and what the command gets from who started it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from netjail.kernel.inherited import UNDOING, Inherited
+
+if TYPE_CHECKING:
+    from netjail.kernel.probe import Host
+
+_ROOT = (
+    "the command runs as root, which can lead out by the machine's files, mounts and "
+    "devices; run what you do not trust as an ordinary user"
+)
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What was there before the first process of the jail."""
+
+    host: Host
+    inherited: Inherited
+    keep_caps: bool
+
+    @property
+    def dropped(self) -> int:
+        """A bit for each capability that the command loses."""
+        return 0 if self.keep_caps else sum(1 << bit for bit in UNDOING.values())
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The same by name, those that it would have had."""
+        return () if self.keep_caps else self.inherited.undoing
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Capabilities that would undo the jail, and stay."""
+        return self.inherited.undoing if self.keep_caps else ()
+
+    @property
+    def assurance(self) -> str:
+        """What is added to it, see DESIGN "The event"."""
+        return " weak" if self.host.weak or self.kept else ""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know of it; a line each."""
+        root = [_ROOT] if os.geteuid() == 0 else []
+        kept = f"--keep-caps: the command has {', '.join(self.kept)}, which can undo the jail"
+        return (*root, *([kept] if self.kept else []), *self.inherited.warnings)
