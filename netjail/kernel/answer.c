@@ -29,8 +29,10 @@ static int gone_is_fine(int error)
 
 static void let_duplicate_go(struct nj_task *task)
 {
+	nj_watch_begin();
 	if (task->call->duplicate >= 0)
 		close(task->call->duplicate);
+	nj_watch_end();
 	task->call->duplicate = -1;
 }
 
@@ -117,21 +119,32 @@ static int tie_to_lo(int fd)
 	return -EPERM;
 }
 
+// Who sends on it meanwhile holds its lock, perhaps while a page of its own keeps it waiting.
+static int listen_on(int fd, int backlog, bool tie)
+{
+	int error = 0;
+
+	nj_watch_begin();
+	if (tie)
+		error = tie_to_lo(fd);
+	if (!error && listen(fd, backlog) < 0)
+		error = -errno;
+	nj_watch_end();
+	return error;
+}
+
 // listen(2) in the tracee's place, on our duplicate of its socket.
 //
 // *ret is what the tracee sees: 0 or the errno.
 int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret)
 {
 	struct nj_task *task = parked(jail, tid);
-	int fd, error = 0;
+	int fd, error;
 
 	if (!task || task->call->duplicate < 0)
 		return -ESRCH;
 	fd = task->call->duplicate;
-	if (tie)
-		error = tie_to_lo(fd);
-	if (!error && listen(fd, (int)task->call->info.seccomp.args[1]) < 0)
-		error = -errno;
+	error = listen_on(fd, (int)task->call->info.seccomp.args[1], tie);
 	// An MPTCP listener that cannot be found counts as somebody else's.
 	if (!error)
 		(void)nj_owners_listener(jail->config.owners, fd);

@@ -40,7 +40,7 @@ int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_
 	jail->seal = syscall(462, 0, 0, ~0UL) < 0 && errno == EINVAL;
 	error = jail->cache ? nj_vault_open(jail) : -ENOMEM;
 	if (!error)
-		error = nj_watch_start(shared);
+		error = nj_watch_start(jail);
 	*ret = jail;
 	return error;
 }

@@ -257,7 +257,9 @@ int nj_next(struct nj_jail *jail, struct nj_stop *ret)
 		}
 		if (tid < 0)
 			return tid;
+		nj_watch_begin();
 		done = handle(jail, tid, status);
+		nj_watch_end();
 		if (done)
 			return done < 0 ? done : 0;
 	}

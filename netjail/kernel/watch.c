@@ -1,13 +1,17 @@
 // Time: the tick that wakes the loop, and the watchdog that ends a jail whose
 // memory does not answer.
 //
-// A page of FUSE can hold a reader for ever, in a sleep that only SIGKILL ends.
-// So a second thread looks at a time stamp once a second and ends the whole
-// supervisor; EXITKILL of ptrace(2) then ends the jail.
+// A page, a path, a descriptor or a socket whose sender waits for a page: each can
+// lead to a FUSE that does not answer, and hold for ever whoever looks at it, in a
+// sleep that not even SIGKILL ends (fuse_simple_request() in fs/fuse/dev.c,
+// lock_sock()). So a second thread looks at a time stamp once a second and kills the
+// jail, whoever serves that FUSE included, and then the supervisor.
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -20,7 +24,8 @@
 #define PATIENCE 5000000000ULL  // nanoseconds
 
 static _Atomic uint64_t busy_since;
-static struct nj_shared *watched;
+static uint32_t depth;  // looks can be part of a longer one
+static const struct nj_jail *watched;
 
 uint64_t nj_now(void)
 {
@@ -32,19 +37,50 @@ uint64_t nj_now(void)
 
 void nj_watch_begin(void)
 {
-	atomic_store_explicit(&busy_since, nj_now(), memory_order_relaxed);
+	if (!depth++)
+		atomic_store_explicit(&busy_since, nj_now(), memory_order_relaxed);
 }
 
 void nj_watch_end(void)
 {
-	atomic_store_explicit(&busy_since, 0, memory_order_relaxed);
+	if (!--depth)
+		atomic_store_explicit(&busy_since, 0, memory_order_relaxed);
+}
+
+// Who is to be killed: the first thread is asleep, so that its table stands still, and
+// only until the first of them is dead. A task that is not in it has not run yet.
+static uint32_t list_tasks(int32_t **ret)
+{
+	uint32_t count = 0;
+
+	*ret = calloc(watched->tasks + 1, sizeof(**ret));
+	for (uint32_t i = 0; *ret && i < NJ_BUCKETS; i++)
+		for (const struct nj_task *task = watched->buckets[i]; task; task = task->next)
+			if (count < watched->tasks)
+				(*ret)[count++] = task->tid;
+	return count;
+}
+
+static void end_jail(void)
+{
+	static const char said[] = "netjail: looking at a process took 5 s, as with a "
+				   "hostile FUSE file; the jail is ended\n";
+	struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
+	int32_t *tids;
+	uint32_t count = list_tasks(&tids);
+
+	// A pipe that the jail filled is not to hold us up.
+	if (poll(&out, 1, 0) > 0 && write(STDERR_FILENO, said, sizeof(said) - 1) < 0)
+		watched->shared->give_up = 1;
+	watched->shared->exit_code = 125;
+	__atomic_store_n(&watched->shared->ended, 1, __ATOMIC_RELEASE);
+	while (count)
+		kill(tids[--count], SIGKILL);
+	_exit(125);
 }
 
 static void *watch(void *unused)
 {
-	static const char said[] = "netjail: a process's memory did not answer for 5 s, "
-				   "as a hostile FUSE page would; the jail is ended\n";
-
 	(void)unused;
 	for (;;) {
 		uint64_t since;
@@ -53,12 +89,7 @@ static void *watch(void *unused)
 		since = atomic_load_explicit(&busy_since, memory_order_relaxed);
 		if (!since || nj_now() - since < PATIENCE)
 			continue;
-		if (write(STDERR_FILENO, said, sizeof(said) - 1) < 0)
-			_exit(125);
-		watched->exit_code = 125;
-		atomic_thread_fence(memory_order_release);
-		watched->ended = 1;
-		_exit(125);
+		end_jail();
 	}
 	return NULL;
 }
@@ -150,8 +181,8 @@ int nj_supervise_alone(int32_t front)
 	return 0;
 }
 
-int nj_watch_start(struct nj_shared *shared)
+int nj_watch_start(const struct nj_jail *jail)
 {
-	watched = shared;
+	watched = jail;
 	return start_watchdog();
 }
