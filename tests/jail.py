@@ -230,3 +230,12 @@ class Runner:
         words = [*self.jailed(*options, events=journal), *self.command(**what)]
         result = self.run(words, timeout, **(keywords or {}))
         return Result(result.status, result.stdout, result.stderr, read_events(journal))
+
+
+def inside(runner: Runner, flags: str, script: str, *words: str) -> Result:
+    """Run *words* in namespaces of their own, after *script*; skip where that is forbidden."""
+    needs("unshare", "ip")
+    namespaces = [*runner.user.prefix, "unshare", flags]
+    if runner.run([*namespaces, "true"]).exit_code:
+        unmet(f"unshare {flags} is not permitted here")
+    return runner.run([*namespaces, "sh", "-ec", f'{script}\nexec "$@"', "sh", *words])

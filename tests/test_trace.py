@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 import pytest
-from jail import Result, needs, read_events, unmet
+from jail import inside, needs, read_events, unmet
 from servers import closed_port, ttls
 
 PAYLOAD = b"payload"
@@ -464,15 +464,6 @@ except OSError as error:
 
 
 # -- In namespaces, where the test may configure the network ------------------
-
-
-def inside(runner, flags: str, script: str, *words: str) -> Result:
-    """Run *words* in namespaces of their own, after *script*; skip where that is forbidden."""
-    needs("unshare", "ip")
-    namespaces = [*runner.user.prefix, "unshare", flags]
-    if runner.run([*namespaces, "true"]).exit_code:
-        unmet(f"unshare {flags} is not permitted here")
-    return runner.run([*namespaces, "sh", "-ec", f'{script}\nexec "$@"', "sh", *words])
 
 
 PING = """
