@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from jail import unmet
 
 WAYS = [
     "reach",
@@ -175,6 +176,23 @@ def test_a_child_that_is_killed_before_its_first_breath_holds_nobody_up(trace):
     for _ in range(5):
         result = trace(fixture="early_kill", args=["200"], timeout=30)
         assert (result.exit_code, result.signal) == (0, None)
+
+
+def test_an_exec_that_fails_when_there_is_no_way_back_is_no_task_left_over(native, trace):
+    """Its thread has no end that a tracer could see."""
+    what = {"fixture": "broken_exec"}
+    plain, jailed = native(**what), trace(timeout=30, **what)
+    assert (jailed.exit_code, jailed.signal) == (plain.exit_code, None)
+    assert plain.exit_code in (signal.SIGSEGV, signal.SIGKILL)
+
+
+def test_the_init_of_a_pid_namespace_ends_by_its_fault(native, trace):
+    """The kernel would let it live while it is traced, and fault for ever."""
+    what = {"fixture": "init_crash"}
+    if native(**what).exit_code in (errno.EPERM, errno.ENOSPC):
+        unmet("no user namespaces here")
+    assert native(**what).exit_code == 0
+    assert trace(timeout=30, **what).exit_code == 0
 
 
 # -- The jail dies with its supervisor ----------------------------------------

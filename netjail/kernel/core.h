@@ -187,6 +187,7 @@ struct nj_task *nj_task_find(struct nj_jail *jail, int32_t tid);
 int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 		struct nj_task **ret);
 void nj_task_remove(struct nj_jail *jail, struct nj_task *task);
+void nj_group_ended(struct nj_jail *jail, const struct nj_task *leader);
 int nj_process_new(struct nj_jail *jail, int32_t pid, struct nj_process *parent,
 		   struct nj_image *image, struct nj_process **ret);
 void nj_process_release(struct nj_process *process);

@@ -29,7 +29,17 @@ static bool can_rerun(int64_t number)
 
 struct masks {
 	uint64_t pending, shared, blocked, ignored, caught;
+	bool init;  // the first process of a PID namespace below ours
 };
+
+// "NSpid:" and its number in each namespace, ours first: proc(5).
+static bool is_inner_init(const char *line)
+{
+	const char *last = strrchr(line, '\t');
+
+	return !strncmp(line, "NSpid:", 6) && strchr(line, '\t') != last &&
+	       !strcmp(last, "\t1\n");
+}
 
 static int read_masks(int32_t tid, struct masks *ret)
 {
@@ -46,6 +56,7 @@ static int read_masks(int32_t tid, struct masks *ret)
 		sscanf(line, "SigBlk: %lx", &ret->blocked);
 		sscanf(line, "SigIgn: %lx", &ret->ignored);
 		sscanf(line, "SigCgt: %lx", &ret->caught);
+		ret->init |= is_inner_init(line);
 	}
 	fclose(file);
 	return 0;
@@ -81,6 +92,22 @@ static int undo_interruption(struct nj_task *task, int signal)
 	return nj_set_registers(task->tid, &regs);
 }
 
+// A fault ends the first process of a PID namespace, but not while it is traced: it would
+// fault again, for ever. See force_sig_info_to_task() in kernel/signal.c.
+static bool must_end(const struct nj_task *task, int signal)
+{
+	struct masks masks = { 0 };
+	siginfo_t info;
+
+	if (signal != SIGSEGV && signal != SIGBUS && signal != SIGILL && signal != SIGFPE &&
+	    signal != SIGTRAP && signal != SIGSYS)
+		return false;
+	if (ptrace(PTRACE_GETSIGINFO, task->tid, 0, &info) < 0 || info.si_code <= 0)
+		return false;
+	return !read_masks(task->tid, &masks) && masks.init &&
+	       !(masks.caught & 1ULL << (signal - 1));
+}
+
 // A signal-delivery stop: pass the signal on.
 int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal)
 {
@@ -102,5 +129,7 @@ int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal)
 		nj_inject_abandon(task);
 	else if (task->stage == NJ_RUNNING)
 		(void)undo_interruption(task, signal);
+	if (must_end(task, signal))
+		signal = SIGKILL;
 	return nj_resume(task->tid, nj_request(task), deliver ? signal : 0);
 }

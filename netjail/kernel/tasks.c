@@ -109,6 +109,22 @@ void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 	jail->tasks--;
 }
 
+// A group's leader is the last of it to end: forget the threads whose ends are not told.
+//
+// Those are of an exec that another thread made and that failed, or was killed, after it
+// had taken the leader's tid (begin_new_exec() in fs/exec.c) and before its exec stop.
+void nj_group_ended(struct nj_jail *jail, const struct nj_task *leader)
+{
+	struct nj_process *process = leader->process;
+
+	for (uint32_t i = 0; i < NJ_BUCKETS && process->threads > 1; i++)
+		for (struct nj_task *task = jail->buckets[i], *next; task; task = next) {
+			next = task->next;
+			if (task->process == process && task != leader)
+				nj_task_remove(jail, task);
+		}
+}
+
 // Give the task at its exec stop a process of its own name.
 //
 // The id changes, so that no verdict of the old image holds for the new one.

@@ -84,6 +84,8 @@ static int ended(struct nj_jail *jail, int32_t tid, int status)
 	nj_ended_unclaimed(jail, tid);
 	// Before it is forgotten: it may have been the last, and the parent.
 	nj_adopt_unclaimed(jail);
+	if (task && tid == task->process->pid)
+		nj_group_ended(jail, task);
 	if (task)
 		nj_task_remove(jail, task);
 	if (tid != jail->command)
