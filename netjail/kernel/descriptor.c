@@ -116,7 +116,7 @@ void nj_describe(struct nj_task *task, uint32_t fd, struct nj_descriptor *ret,
 	// Of a guessed parent it is not known whose table a task shares.
 	ret->shared = process->threads > 1 || process->files_shared || task->adopted;
 	if (duplicate < 0 || ret->error)
-		ret->cookie = 0;
+		ret->cookie = ret->device = 0;
 	ret->error = duplicate < 0 ? -duplicate : -read_kind(duplicate, ret);
 	if (duplicate < 0)
 		return;
