@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import socket
 import subprocess
 
 import pytest
+from confine import without
 from servers import Server
 
 # Races need time to be won; raise it to look for rarer ones.
@@ -202,3 +204,92 @@ os._exit(0)
         result = trace("--allow", "loopback", command=["python", "-c", code])
     assert result.exit_code == 0
     assert server.accepted == 50
+
+
+# -- Where the vault is hard to lend ------------------------------------------
+
+# how, what the jailed program gets where that is not 0 as natively, what is said
+HARD = [
+    pytest.param("registers", 0, "", id="every-register-comes-back"),
+    pytest.param("fs-base", 0, "", id="the-base-of-fs-is-the-kernel-s"),
+    pytest.param("gs-base", 0, "", id="the-base-of-gs-is-the-kernel-s"),
+    pytest.param("locked-memory", 0, "", id="what-is-mapped-is-locked"),
+    pytest.param("file-size", 0, "", id="no-file-may-grow"),
+    pytest.param("address-space", errno.ENOBUFS, "(ulimit -v)", id="no-memory-is-left"),
+    pytest.param("descriptors", errno.ENOBUFS, "(ulimit -n)", id="no-descriptor-is-left"),
+    pytest.param("map-count", errno.ENOBUFS, "of mappings", id="no-mapping-is-left"),
+    pytest.param("low-mapping", errno.EPERM, "Wine", id="its-place-is-wanted-by-the-program"),
+    pytest.param("mmap-errno", errno.ENOBUFS, "filter of its own", id="a-filter-refuses-it"),
+    pytest.param("mmap-trace", 0, "", id="a-filter-gives-it-to-a-tracer"),
+    pytest.param("mmap-trap", -signal.SIGSYS, "", id="a-filter-traps-it"),
+    pytest.param("mmap-kill", -signal.SIGSYS, "", id="a-filter-kills-for-it"),
+]
+
+
+@pytest.mark.parametrize(("how", "status", "said"), HARD)
+def test_it_is_lent_or_refused_with_the_cause(trace, native, server, how, status, said):
+    what = {"fixture": "injection", "args": [how], "to": server}
+    assert native(**what).status == 0
+    assert server.accepted == 1
+    result = trace("--allow", "{host}:{port}", **what)
+    assert (result.status, server.accepted) == (status, 2 - bool(status))
+    assert said in result.stderr
+    if status == errno.ENOBUFS:
+        (attempt,) = result.attempts
+        assert attempt.result == "ENOBUFS"
+        assert any(said in warning for warning in result.end.warnings)
+    assert trace(**what).status == (errno.ECONNREFUSED if how != "low-mapping" else status)
+    assert server.accepted == 2 - bool(status)
+
+
+WITHOUT_MSEAL = ["unmap", "unmap-all", "map", "remap-over", "remap-away", "break", "growth"]
+
+
+@pytest.mark.parametrize("error", [errno.ENOSYS, errno.EPERM], ids=["old", "forbidden"])
+@pytest.mark.parametrize("how", [*WITHOUT_MSEAL, "heirs"])
+def test_without_mseal_it_stays_where_it_is(runner, program, serve, how, error):
+    allowed, denied = serve("udp"), serve("udp")
+    profile = runner.workdir / "profile"
+    profile.write_bytes(without(462, error=error).program())
+    words = [*runner.user.prefix, program("confined"), str(profile)]
+    words += runner.inner("--allow", f"{allowed.host}:{allowed.port}")
+    attack = [program("vault"), how, SECONDS, allowed.target, denied.target]
+    result = runner.run([*words, *attack])
+    assert result.exit_code == 0, result.stderr
+    reached, _, tampered = map(int, result.stdout.split())
+    assert (denied.accepted, tampered) == (0, 0)
+    assert reached or how == "heirs"
+
+
+def test_a_program_that_lies_where_the_vault_goes_is_told_why(trace, server):
+    flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x100000"]
+    result = trace("--allow", "{host}:{port}", fixture="connect_inet", build=flags, to=server)
+    assert (result.exit_code, server.accepted) == (errno.ENOBUFS, 0)
+    assert "memory of its own there" in result.stderr
+
+
+BLOCKED = """
+import os, socket, threading
+full = socket.create_server(("127.0.0.1", 0), backlog=0)
+fill = [socket.socket() for _ in range(4)]
+for s in fill:
+    s.setblocking(False)
+    s.connect_ex(full.getsockname())
+refused = threading.Semaphore(0)
+def wait():
+    if socket.socket().connect_ex(full.getsockname()) == 105:
+        refused.release()
+threading.stack_size(1 << 16)
+for _ in range(700):
+    threading.Thread(target=wait, daemon=True).start()
+for _ in range(700 - 512):
+    refused.acquire()
+print("refused", flush=True)
+os._exit(0)
+"""
+
+
+def test_more_calls_than_slots_are_refused_with_the_cause(trace):
+    result = trace("--allow", "loopback", command=["python", "-c", BLOCKED])
+    assert (result.exit_code, result.stdout) == (0, "refused\n")
+    assert "blocked already" in result.stderr

@@ -181,6 +181,12 @@ struct nj_count {
 	int32_t forgotten;   // the token will not be counted again
 };
 
+// An attempt whose call ended without the kernel's answer.
+struct nj_gone {
+	uint64_t token;  // 0: nobody asked for its result
+	int32_t cause;   // 0: its caller ended; else why our copy could not be had: ENOBUFS
+};
+
 struct nj_ancestor {
 	uint64_t id;
 	int32_t pid;
@@ -205,7 +211,7 @@ int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t s
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);
 void nj_forget_any(struct nj_jail *jail);
-int nj_gone(struct nj_jail *jail, uint64_t *ret, uint32_t capacity);
+int nj_gone(struct nj_jail *jail, struct nj_gone *ret, uint32_t capacity);
 int nj_living(struct nj_jail *jail, int32_t *ret, uint32_t capacity);
 int nj_hold(struct nj_jail *jail, int32_t fd, char *ret, uint32_t size);
 int nj_timer(uint32_t milliseconds);

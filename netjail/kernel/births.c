@@ -19,6 +19,7 @@ static int child_process(struct nj_jail *jail, struct nj_process *parent,
 	if (!error) {
 		(*ret)->files_shared = parent->files_shared;
 		(*ret)->undumpable = parent->undumpable;
+		(*ret)->filtered = parent->filtered;
 	}
 	return error;
 }

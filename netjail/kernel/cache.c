@@ -115,7 +115,15 @@ void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, u
 void nj_forgone(struct nj_jail *jail, struct nj_task *task)
 {
 	if (task->token && !task->told && jail->gone_count < NJ_GONE)
-		jail->gone[jail->gone_count++] = task->token;
+		jail->gone[jail->gone_count++] = (struct nj_gone){ .token = task->token };
+	task->token = 0;
+}
+
+// The attempt gets ENOBUFS, since our copy could not be had, an errno tells why.
+void nj_unpinned(struct nj_jail *jail, struct nj_task *task, int cause)
+{
+	if (jail->gone_count < NJ_GONE)
+		jail->gone[jail->gone_count++] = (struct nj_gone){ task->token, cause };
 	task->token = 0;
 }
 
@@ -133,7 +141,7 @@ void nj_forget_any(struct nj_jail *jail)
 }
 
 // Hand over the attempts that nobody will hear the result of.
-int nj_gone(struct nj_jail *jail, uint64_t *ret, uint32_t capacity)
+int nj_gone(struct nj_jail *jail, struct nj_gone *ret, uint32_t capacity)
 {
 	uint32_t filled = 0;
 

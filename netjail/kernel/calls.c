@@ -87,7 +87,7 @@ static int on_registers(struct nj_jail *jail, struct nj_task *task)
 	return nj_ask_python(jail, task);
 }
 
-// mmap and shmat near the vault. Fixed: refused if it would touch it; else the
+// mmap and shmat near the vault. Fixed: refused and said if it would touch it; else the
 // hint is dropped, as the kernel may do with any hint.
 static int on_map(struct nj_jail *jail, struct nj_task *task)
 {
@@ -101,8 +101,10 @@ static int on_map(struct nj_jail *jail, struct nj_task *task)
 
 	if (end >= args[address] && end <= NJ_VAULT_BASE)
 		return pass(task);
-	if (fixed || keep)
-		return nj_refuse(jail, task, fixed ? EPERM : EEXIST);
+	if (fixed)
+		return on_registers(jail, task);
+	if (keep)
+		return nj_refuse(jail, task, EEXIST);
 	return pass_with(task, address, 0);
 }
 
@@ -145,8 +147,8 @@ static int on_prlimit(struct nj_jail *jail, struct nj_task *task)
 	return nj_refuse(jail, task, EPERM);
 }
 
-// The tracee is about to install a filter of its own, which may forbid what an
-// injection needs: the vault comes first.
+// The tracee is about to make it hard to lend it the vault, by a filter of its own or
+// by locking what is mapped from here on: the vault comes first.
 static int on_filter(struct nj_jail *jail, struct nj_task *task)
 {
 	if (!task->process->vault && !task->tries && nj_vault_verify(jail, task->tid) == -ENOENT) {
@@ -154,6 +156,7 @@ static int on_filter(struct nj_jail *jail, struct nj_task *task)
 		return nj_inject(jail, task);
 	}
 	task->tries = 0;
+	task->process->filtered = true;
 	return pass(task);
 }
 

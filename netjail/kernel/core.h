@@ -60,6 +60,7 @@ struct nj_process {
 	uint32_t depth;
 	bool files_shared; // another process may share its descriptor table
 	bool vault;        // the mapping was verified since the last fork or exec
+	bool filtered;     // it may have seccomp filters of its own
 	bool undumpable;   // it asked not to be dumpable; we only remember it
 };
 
@@ -173,7 +174,7 @@ struct nj_jail {
 	struct nj_count *drained;  // counts of evicted entries, waiting for Python
 	uint32_t drained_count;
 	uint32_t drained_size;
-	uint64_t gone[NJ_GONE];  // tokens whose callers ended in the call
+	struct nj_gone gone[NJ_GONE];
 	uint32_t gone_count;
 	bool spin;             // asking before sleeping can pay: we have several CPUs
 	bool mark;             // a call is on its way: its next stop may be near
@@ -260,6 +261,7 @@ int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
 // cache.c
 struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task, bool any);
 void nj_forgone(struct nj_jail *jail, struct nj_task *task);
+void nj_unpinned(struct nj_jail *jail, struct nj_task *task, int cause);
 void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token,
 		  bool any);
 

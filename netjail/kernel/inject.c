@@ -204,7 +204,7 @@ static int run_again(struct nj_task *task)
 	return error ? error : nj_resume(task->tid, PTRACE_CONT, 0);
 }
 
-static int step(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage, int request)
+static int step(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage)
 {
 	struct user_regs_struct regs = task->saved;
 	struct planned plan;
@@ -217,7 +217,7 @@ static int step(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage,
 	regs.orig_rax = (uint64_t)-1;
 	if (nj_set_registers(task->tid, &regs) < 0)
 		return -ESRCH;
-	return nj_resume(task->tid, request, 0);
+	return nj_resume(task->tid, nj_request(task), 0);
 }
 
 static int after_exit(struct nj_jail *jail, struct nj_task *task, int64_t result)
@@ -229,16 +229,15 @@ static int after_exit(struct nj_jail *jail, struct nj_task *task, int64_t result
 			return run_again(task);
 		}
 		task->injected_fd = (int32_t)result;
-		// The filter stops mmap there: one stop, and no entry stop before it.
-		return step(jail, task, NJ_INJECT_MAP, PTRACE_CONT);
+		return step(jail, task, NJ_INJECT_MAP);
 	case NJ_INJECT_MAPPED:
 		// EEXIST: another thread of the process was quicker, or put something
 		// in its place; the check of the mapping will tell which.
 		task->vault_error = result < 0 && result != -EEXIST ? (int)-result : 0;
-		return step(jail, task, NJ_INJECT_CLOSE, PTRACE_SYSCALL);
+		return step(jail, task, NJ_INJECT_CLOSE);
 	case NJ_INJECT_CLOSED:
 		if (jail->seal && !task->vault_error)
-			return step(jail, task, NJ_INJECT_SEAL, PTRACE_SYSCALL);
+			return step(jail, task, NJ_INJECT_SEAL);
 		return run_again(task);
 	default:
 		return run_again(task);
@@ -251,18 +250,25 @@ static int after_entry(struct nj_task *task)
 	return nj_resume(task->tid, PTRACE_SYSCALL, 0);
 }
 
+// With filters of its own, a seccomp stop comes between entry and exit: that of ours at
+// mmap, or of theirs where SECCOMP_RET_TRACE finds no tracer but us.
+static bool is_due(const struct nj_task *task, bool entering, uint8_t op)
+{
+	if (op == PTRACE_SYSCALL_INFO_SECCOMP)
+		return task->stage == NJ_INJECT_MAP ||
+		       (task->process->filtered && !entering && task->stage != NJ_INJECT_FD);
+	return op == (entering ? PTRACE_SYSCALL_INFO_ENTRY : PTRACE_SYSCALL_INFO_EXIT);
+}
+
 // A stop of a task under injection. *ret_own: it is the tracee's own call after
 // all (its code was rewritten, or it was sent elsewhere); the injection is over.
 int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
 {
 	struct planned plan = plan_of(jail, task);
-	struct user_regs_struct regs;
 	struct __ptrace_syscall_info info;
+	struct user_regs_struct regs;
 	bool entering = task->stage == NJ_INJECT_MAP || task->stage == NJ_INJECT_CLOSE ||
 			task->stage == NJ_INJECT_SEAL;
-	uint8_t op = task->stage == NJ_INJECT_MAP ? PTRACE_SYSCALL_INFO_SECCOMP
-		     : entering			  ? PTRACE_SYSCALL_INFO_ENTRY
-						  : PTRACE_SYSCALL_INFO_EXIT;
 	int error = nj_get_registers(task->tid, &regs);
 
 	*ret_own = false;
@@ -270,13 +276,16 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
 		return error;
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, task->tid, sizeof(info), &info) < 0)
 		return -errno;
-	if (info.arch != 0xC000003E || info.op != op || !as_planned(task, &regs, &plan)) {
+	if (info.arch != 0xC000003E || !is_due(task, entering, info.op) ||
+	    !as_planned(task, &regs, &plan)) {
 		*ret_own = true;
 		nj_inject_abandon(task);
 		return 0;
 	}
 	if (entering)
 		return after_entry(task);
+	if (info.op == PTRACE_SYSCALL_INFO_SECCOMP)
+		return nj_resume(task->tid, PTRACE_SYSCALL, 0);
 	return after_exit(jail, task, (int64_t)regs.rax);
 }
 

@@ -76,6 +76,12 @@ static int point_to(struct nj_jail *jail, struct nj_task *task, uint8_t *slot, u
 	return error ? error : nj_change(task, row->length, size);
 }
 
+static int unpinned(struct nj_jail *jail, struct nj_task *task, int cause)
+{
+	nj_unpinned(jail, task, cause);
+	return nj_refuse(jail, task, ENOBUFS);
+}
+
 static int pin_verified(struct nj_jail *jail, struct nj_task *task)
 {
 	uint64_t address;
@@ -83,7 +89,7 @@ static int pin_verified(struct nj_jail *jail, struct nj_task *task)
 	int error = nj_slot_take(jail, task, &slot, &address);
 
 	if (error)
-		return nj_refuse(jail, task, -error);
+		return unpinned(jail, task, -error);
 	task->again = false;
 	task->told = false;
 	task->tries = 0;
@@ -108,11 +114,11 @@ int nj_pin(struct nj_jail *jail, struct nj_task *task)
 		if (error == -ENOENT) {
 			nj_remember_again(task);
 			error = nj_inject(jail, task);
-			return error == -EAGAIN ? nj_refuse(jail, task, ENOBUFS) : error;
+			return error == -EAGAIN ? unpinned(jail, task, task->vault_error) : error;
 		}
 		task->process->vault = !error;
 	}
-	return error ? nj_refuse(jail, task, ENOBUFS) : pin_verified(jail, task);
+	return error ? unpinned(jail, task, -error) : pin_verified(jail, task);
 }
 
 static int restore(struct nj_task *task)

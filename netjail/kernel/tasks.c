@@ -141,6 +141,7 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
 	nj_image_release(image);
 	if (error)
 		return error;
+	process->filtered = old->filtered;
 	process->refs++;
 	process->threads = 1;
 	task->process = process;

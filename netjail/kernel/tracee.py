@@ -175,10 +175,15 @@ class Jail:
         """Have verdicts on every descriptor asked for anew."""
         lib.nj_forget_any(self._jail)
 
-    def gone(self) -> Sequence[int]:
-        """Tokens of attempts whose callers ended in the call, since the last time."""
-        ret = ffi.new("uint64_t[]", _DRAINED)
-        return [ret[at] for at in range(lib.nj_gone(self._jail, ret, _DRAINED))]
+    def gone(self) -> Sequence[tuple[int, int]]:
+        """
+        Attempts that ended without the kernel's answer since the last time: the token,
+        0 if nobody asked for its result, and the errno that says why the judged copy
+        could not be had, 0 if the caller ended.
+        """
+        ret = ffi.new("struct nj_gone[]", _DRAINED)
+        count = lib.nj_gone(self._jail, ret, _DRAINED)
+        return [(ret[at].token, ret[at].cause) for at in range(count)]
 
     def living(self) -> Sequence[int]:
         """The pids of the processes that have not ended; the first 64."""

@@ -17,6 +17,10 @@
 // How a task in this stage goes on: a call whose end we await stops again.
 int nj_request(const struct nj_task *task)
 {
+	// Our filter stops mmap there: one stop, and no entry stop before it. A filter of
+	// its own may answer before ours does.
+	if (task->stage == NJ_INJECT_MAP && task->process->filtered)
+		return PTRACE_SYSCALL;
 	return task->stage == NJ_IN_CALL || task->stage >= NJ_INJECT_CLOSE ||
 			       task->stage == NJ_INJECT_FD || task->stage == NJ_INJECT_MAPPED
 		       ? PTRACE_SYSCALL

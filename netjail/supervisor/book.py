@@ -160,7 +160,7 @@ class Book:
 
     def result(self, token: int, result: int | None) -> None:
         """What the kernel answered to the attempt *token*; None: its caller ended before."""
-        if not self._journal.enabled:
+        if not (self._journal.enabled and token):
             return
         from netjail.records import result_record
 

@@ -1,4 +1,4 @@
-"""How a run ends that never began, in words."""
+"""What netjail could not do, in words: start the command, or run a judged copy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from netjail.errors import HostError, NetjailError
 
 _EXEC = 2  # the step that failed, see ``struct failure`` of kernel/launch.c
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
+
+# Why the vault cannot be lent to a process: the errno of the step that failed.
+_UNPINNED = {
+    errno.EEXIST: "it has memory of its own there, as Wine and some static programs do",
+    errno.EMFILE: "its limit of open files (ulimit -n) leaves no room",
+    errno.EAGAIN: "its limit of locked memory (ulimit -l) leaves no room",
+    errno.ENOMEM: "its limit of memory (ulimit -v) or of mappings leaves no room",
+    errno.EPERM: "a seccomp filter of its own refuses it",
+    errno.ENOBUFS: "as many calls as fit there are blocked already",
+}
 
 
 def not_started(command: str, step: int, error: int) -> tuple[NetjailError, int]:
@@ -26,3 +36,9 @@ def not_started(command: str, step: int, error: int) -> tuple[NetjailError, int]
     if missing and "/" in command and os.path.exists(command):
         hint = "it is there, but the interpreter that it names is not"
     return NetjailError(f"{command}: {os.strerror(error)}", hint), 127 if missing else 126
+
+
+def unpinned(cause: int) -> str:
+    """Why an allowed call got ENOBUFS: the judged copy goes to 0x100000-0x200000."""
+    why = _UNPINNED.get(cause, os.strerror(cause) if cause > 0 else "it was disturbed")
+    return f"a program's allowed calls fail with ENOBUFS, for want of the judged copy: {why}"

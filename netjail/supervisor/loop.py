@@ -22,7 +22,7 @@ from netjail.report import Scope, exit_status
 from netjail.sockets import certain
 from netjail.supervisor import listening
 from netjail.supervisor.book import Book
-from netjail.supervisor.ending import not_started
+from netjail.supervisor.ending import not_started, unpinned
 from netjail.supervisor.pin import pin
 from netjail.supervisor.world import World
 from netjail.syscalls import ROWS, Shape, decode, unread
@@ -112,7 +112,7 @@ class Supervisor:
             self._on_listen(event, outcome)
         elif shape is Shape.SOCKET:
             self._on_socket(event, outcome)
-        elif shape is Shape.SHUT:
+        elif shape in (Shape.SHUT, Shape.MAP):
             self._on_shut(event, outcome)
         else:
             self._judge(event, outcome)
@@ -266,8 +266,10 @@ class Supervisor:
         self._book.flush()
 
     def _count(self) -> None:
-        for token in self._jail.gone():
-            self._book.result(token, None)
+        for token, cause in self._jail.gone():
+            self._book.result(token, -errno.ENOBUFS if cause else None)
+            if cause:
+                self._book.report.warn(unpinned(cause))
         for token, count, forgotten in self._jail.drain():
             self._book.count(token, count, forgotten)
 

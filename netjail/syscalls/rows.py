@@ -27,7 +27,7 @@ class Shape(enum.IntEnum):
     CLONE = 10  # CLONE_UNTRACED is cleared; a shared descriptor table is remembered
     DUMPABLE = 11  # answered, not done: who is not dumpable cannot be read
     PRLIMIT = 12  # let through for processes of the jail
-    FILTER = 13  # the vault is set up first: the new filter may forbid that
+    FILTER = 13  # the vault is set up first: a new filter, or a limit, may forbid it then
 
 
 class Compare(enum.Enum):

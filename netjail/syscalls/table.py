@@ -85,6 +85,10 @@ def _guard(name: str, number: int, *when: Condition, error: int = EPERM) -> Row:
     return Row(name, number, Shape.SHUT, otherwise=_fail(error))
 
 
+def _map(name: str, number: int, flags: int, *when: Condition) -> Row:
+    return Row(name, number, Shape.MAP, _when(*when), flags_arg=flags, error=EPERM, hint=_LOW_MAP)
+
+
 # Constants that Python has no name for, from include/uapi: linux/in.h (IPPROTO_MPTCP),
 # asm-generic/mman-common.h, linux/mman.h, linux/sched.h, linux/prctl.h, linux/sctp.h.
 _IP, _TCP, _UDP, _IPV6, _SCTP, _MPTCP = 0, 6, 17, 41, 132, 262
@@ -100,6 +104,7 @@ _REACH = "it reaches into processes and namespaces outside the jail"
 _FAULTS = "userfaultfd could hold the supervisor for ever; garbage collectors fall back"
 _FRAMES = "packets made by hand leave unjudged: no tunnels, no vhost"
 _BPF = "its programs change where judged packets go, and reach into every process"
+_LOW_MAP = "the judged copy goes to 0x100000-0x200000: Wine and DOSEMU do not work"
 _TTY = "it types into the terminal, which reads it after the jail's end"
 
 ROWS: tuple[Row, ...] = (
@@ -214,6 +219,8 @@ ROWS: tuple[Row, ...] = (
     _guard("prctl", 157, _is(0, 35)),  # PR_SET_MM moves brk over the vault
     Row("prctl", 157, Shape.DUMPABLE, _when(_is(0, 3, 4))),  # PR_GET_, PR_SET_DUMPABLE
     Row("prctl", 157, Shape.FILTER, _when(_is(0, 22))),  # PR_SET_SECCOMP
+    # MCL_FUTURE: the vault would count against the limit of locked memory, or not fit.
+    Row("mlockall", 151, Shape.FILTER, _when(_any(0, 2))),
     _shut("userfaultfd", 323, _FAULTS),
     _shut("ioctl", 16, _FAULTS, _is(1, 0xAA00)),  # USERFAULTFD_IOC_NEW
     _shut("ioctl", 16, _TTY, _is(1, 0x5412, 0x541C)),  # TIOCSTI, TIOCLINUX
@@ -243,16 +250,10 @@ ROWS: tuple[Row, ...] = (
     # ARCH_ENABLE_TAGGED_ADDR: with linear address masking a tagged address passes
     # ``_low`` and the kernel takes the tag off (arch/x86/kernel/process_64.c, Linux 6.4).
     _guard("arch_prctl", 158, _is(0, 0x4002), error=ENODEV),
-    Row("mmap", 9, Shape.MAP, _when(_low(0), _given(0)), flags_arg=3),
-    Row(
-        "mmap",
-        9,
-        Shape.MAP,
-        _when(_low(0), _any(3, _MAP_FIXED | _MAP_FIXED_NOREPLACE)),
-        flags_arg=3,
-    ),
+    _map("mmap", 9, 3, _low(0), _given(0)),
+    _map("mmap", 9, 3, _low(0), _any(3, _MAP_FIXED | _MAP_FIXED_NOREPLACE)),
     # SHM_RND can round an address down to 0 and then maps there, over anything.
-    Row("shmat", 30, Shape.MAP, _when(_low(1), _given(1)), flags_arg=2),
+    _map("shmat", 30, 2, _low(1), _given(1)),
     Row(
         "i386 call",
         -1,
