@@ -36,6 +36,9 @@ def test_only_sockets_that_can_be_judged_are_made(trace, native, options):
     refused = {one[1] for one in plain if not is_free(*one)}
     said = {event.dest.other for event in result.attempts if event.verdict == "deny"}
     assert said >= {str(Unknown(family, 0)) for family in refused}
+    # SCTP, DCCP, UDP-Lite, L2TP and SMC are there in no such list, but refused and said.
+    others = {event.proto for event in result.attempts if event.dest.other == "an AF_INET address"}
+    assert others == {"raw", "other"}
     # Whether this kernel has a family or not: 64 of them, 2 calls, all but unix and netlink.
     assert len(said) > 60
     assert {event.syscall for event in result.attempts} == {"socket", "socketpair"}
