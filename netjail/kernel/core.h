@@ -34,8 +34,7 @@
 #define NJ_SLOT_NAME 64
 #define NJ_SLOT_CONTROL (NJ_SLOT_NAME + NJ_NAME_MAX)
 #define NJ_CONTROL_MAX (NJ_SLOT_SIZE - NJ_SLOT_CONTROL)
-// lo is the first device of every network namespace, net/core/dev.c.
-#define NJ_LOOPBACK_DEVICE 1
+#define NJ_LOOPBACK_DEVICE 1  // lo, in every network namespace: net/core/dev.c
 // UIO_MAXIOV: sendmmsg takes no more messages, net/socket.c.
 #define NJ_MESSAGES_MAX 1024
 
