@@ -112,7 +112,7 @@ class Supervisor:
             self._on_listen(event, outcome)
         elif shape is Shape.SOCKET:
             self._on_socket(event, outcome)
-        elif shape in (Shape.SHUT, Shape.MAP):
+        elif shape in (Shape.SHUT, Shape.MAP, Shape.BIND):
             self._on_shut(event, outcome)
         else:
             self._judge(event, outcome)
