@@ -32,7 +32,7 @@ Chain = tuple[str, ...]
 class Scope(enum.Enum):
     """Who can reach a listener; the value is what the journal has."""
 
-    MACHINE = "machine"  # TCP tied to lo: this machine only
+    MACHINE = "machine"  # TCP: this machine only
     OPEN = "open"  # a --bind rule opened it, or audit does not hold it
     LOCAL = "local"  # a unix socket: who may open its path
     REFUSED = "refused"

@@ -146,27 +146,29 @@ def test_another_jail_is_an_outsider(runner, trace, program):
 
 
 @pytest.mark.parametrize(
-    ("bind", "device"),
+    "bind",
     [
-        pytest.param((), "lo", id="this-machine-only"),
-        pytest.param(("--bind", ":{port}"), "", id="opened-by-a-rule"),
+        pytest.param((), id="this-machine-only"),
+        pytest.param(("--bind", ":{port}"), id="opened-by-a-rule"),
     ],
 )
 @pytest.mark.parametrize("address", ["0.0.0.0", "[::]", "127.0.0.1", "[::1]"])
-def test_a_listener_is_tied_to_this_machine(trace, address, bind, device):
+def test_a_listener_stays_bound_as_it_was(trace, address, bind):
     port = closed_port()
     options = [word.format(port=port) for word in bind]
     args = ["-s", f"tcp://{address}:{port}"]
     result = trace(*options, fixture="self_connect", args=args)
     assert result.exit_code == 0
     if address in ("0.0.0.0", "[::]"):
-        assert result.stdout == f"{port} '{device}'\n"
+        # Where it cannot be given a filter, it is tied to lo: see kernel/inbound.c.
+        devices = ("''",) if bind else ("''", "'lo'")
+        assert result.stdout in [f"{port} {device}\n" for device in devices]
         assert f":{port}" in result.stderr
         (event,) = result.of_type("listen")
         assert event.dest.port == port
 
 
-def test_a_tied_listener_is_reached_from_this_machine(runner, program):
+def test_a_listener_is_reached_from_this_machine(runner, program):
     listener = [program("self_connect"), "-s", "-a", "tcp://0.0.0.0:0"]
     with runner.started([*runner.jailed(), *listener], stdin=subprocess.PIPE) as process:
         port = int(process.stdout.readline().split()[0])

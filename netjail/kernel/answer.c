@@ -105,28 +105,14 @@ int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t s
 	return 0;
 }
 
-static int tie_to_lo(int fd)
-{
-	char device[16] = "";
-	socklen_t size = sizeof(device);
-
-	// Unprivileged since Linux 5.7, once: see SO_BINDTODEVICE in socket(7).
-	if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", 3) == 0)
-		return 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &size) == 0 &&
-	    !strcmp(device, "lo"))
-		return 0;
-	return -EPERM;
-}
-
 // Who sends on it meanwhile holds its lock, perhaps while a page of its own keeps it waiting.
-static int listen_on(int fd, int backlog, bool tie)
+static int listen_on(int fd, int backlog, bool local)
 {
 	int error = 0;
 
 	nj_watch_begin();
-	if (tie)
-		error = tie_to_lo(fd);
+	if (local)
+		error = nj_close_to_others(fd);
 	if (!error && listen(fd, backlog) < 0)
 		error = -errno;
 	nj_watch_end();
@@ -136,7 +122,7 @@ static int listen_on(int fd, int backlog, bool tie)
 // listen(2) in the tracee's place, on our duplicate of its socket.
 //
 // *ret is what the tracee sees: 0 or the errno.
-int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret)
+int nj_listen(struct nj_jail *jail, int32_t tid, int32_t local, int32_t *ret)
 {
 	struct nj_task *task = parked(jail, tid);
 	int fd, error;
@@ -144,7 +130,7 @@ int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret)
 	if (!task || task->call->duplicate < 0)
 		return -ESRCH;
 	fd = task->call->duplicate;
-	error = listen_on(fd, (int)task->call->info.seccomp.args[1], tie);
+	error = listen_on(fd, (int)task->call->info.seccomp.args[1], local);
 	// An MPTCP listener that cannot be found counts as somebody else's.
 	if (!error)
 		(void)nj_owners_listener(jail->config.owners, fd);

@@ -206,7 +206,7 @@ int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache);
 int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, int32_t cache);
 int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result);
 int nj_pass(struct nj_jail *jail, int32_t tid);
-int nj_listen(struct nj_jail *jail, int32_t tid, int32_t tie, int32_t *ret);
+int nj_listen(struct nj_jail *jail, int32_t tid, int32_t local, int32_t *ret);
 int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size);
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);

@@ -287,6 +287,9 @@ int nj_holder_stop(struct nj_jail *jail, int status);
 // capabilities.c
 int nj_capabilities_drop(uint64_t dropped);
 
+// inbound.c
+int nj_close_to_others(int fd);
+
 // signals.c
 int nj_request(const struct nj_task *task);
 int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);

@@ -129,10 +129,10 @@ class Jail:
         """Let a call run as it is: what was judged is all in registers."""
         check(lib.nj_pass(self._jail, tid), "passing a call")
 
-    def listen(self, tid: int, tie: bool) -> int:
-        """Listen in the tracee's place, for this machine only if *tie*; returns the errno."""
+    def listen(self, tid: int, local: bool) -> int:
+        """Listen in the tracee's place, for this machine only if *local*; returns the errno."""
         ret = ffi.new("int32_t *")
-        check(lib.nj_listen(self._jail, tid, tie, ret), "listen")
+        check(lib.nj_listen(self._jail, tid, local, ret), "listen")
         return int(ret[0])
 
     def rename(self, tid: int, name: bytes) -> None:

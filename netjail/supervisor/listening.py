@@ -22,7 +22,7 @@ def judge(
     How far a listener reaches, and what would open it.
 
     :param before: cookies of sockets that listened before the jail began. They stay as they
-        are: tied to this machine, a server that was handed one would lose its clients.
+        are: shut to other machines, a server that was handed one would lose its clients.
     """
     (protocol, *others) = sorted(attempt.protocols, key=lambda member: member.value)
     if protocol not in _INET and not others:
