@@ -53,14 +53,20 @@ def parse_unix(text: str, source: Source, layer: str) -> PathRule:
     return PathRule(text.strip(), layer, _glob(first, source), exceptions)
 
 
+def body(text: str) -> str:
+    """The glob of a rule, without its scheme and exceptions; ``@`` begins an abstract one."""
+    first, *_ = re.split(r"\s+!", text.strip())
+    return re.sub("^unix:(//(?=/))?", "", first, flags=re.IGNORECASE)
+
+
 def _glob(text: str, source: Source) -> Glob:
-    body = re.sub("^unix:(//(?=/))?", "", text, flags=re.IGNORECASE)
-    if body.startswith("@"):
-        return Glob(True, (_compile(body[1:]),))
-    if not body.startswith(("/", "*")):
+    glob = body(text)
+    if glob.startswith("@"):
+        return Glob(True, (_compile(glob[1:]),))
+    if not glob.startswith(("/", "*")):
         hint = "a path is unix:/run/app.sock, an abstract name unix:@name"
         raise source.error(f"{text!r}: not an absolute path", hint, text)
-    return Glob(False, tuple(_compile(glob) for glob in dict.fromkeys((body, _followed(body)))))
+    return Glob(False, tuple(_compile(one) for one in dict.fromkeys((glob, _followed(glob)))))
 
 
 # What a call reaches is known without links (/run, not /var/run), and a link that the jail

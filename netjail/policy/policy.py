@@ -251,6 +251,10 @@ class _Part(msgspec.Struct, frozen=True):
         engine = Engine.of([*allow, *_resolvers(allow)], deny, default or Decision.DENY, error)
         names = frozenset(name for rule in (*allow, *deny) for name in _names(rule))
         binds = any(sheet.bind is not None for sheet in sheets)
+        if engine.allow_paths:
+            from netjail.policy import brokers
+
+            warnings += tuple(brokers.warnings(engine.allow_paths, engine.deny_paths))
         return cls(engine, tuple(bind), binds, names, warnings)
 
 
