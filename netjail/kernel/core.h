@@ -284,10 +284,8 @@ int nj_receive_descriptor(int channel, int flags, int32_t *ret_number);
 void nj_holder_run(int channel);
 int nj_holder_stop(struct nj_jail *jail, int status);
 
-// capabilities.c
+// capabilities.c, inbound.c
 int nj_capabilities_drop(uint64_t dropped);
-
-// inbound.c
 int nj_close_to_others(int fd);
 
 // signals.c

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import errno
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
+from netjail.errors import HostError
 from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
 from netjail.kernel.owners import Owners
@@ -88,10 +90,11 @@ class Jail:
         config.owners = owners.handle
         self._owners = owners
         ret = ffi.new("struct nj_jail **")
-        check(
-            lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret),
-            "setting up the vault",
-        )
+        result = lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret)
+        if result == -errno.EFBIG:
+            hint = "the hard limit on files (ulimit -f) is below 4 KiB; set it in the jail: sh -c"
+            raise HostError("setting up the vault: no room for it", hint)
+        check(result, "setting up the vault")
         self._jail = ret[0]
         self._stop = ffi.new("struct nj_stop *")
         self._ancestor = ffi.new("struct nj_ancestor *")

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -31,17 +32,35 @@ static int open_read_only(int fd)
 	return again < 0 ? -errno : again;
 }
 
-static int identify(struct nj_jail *jail, int fd)
+// How much of a vault our limit on files lets us have: it counts memory's too,
+// inode_newsize_ok() in fs/attr.c. The command has its own.
+static size_t room(void)
 {
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_FSIZE, &limit) < 0)
+		return NJ_VAULT_SIZE;
+	if (limit.rlim_cur < NJ_VAULT_SIZE) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_FSIZE, &limit);
+	}
+	return limit.rlim_cur < NJ_VAULT_SIZE ? limit.rlim_cur & ~4095UL : NJ_VAULT_SIZE;
+}
+
+// Only the slots that lie in the first `size` bytes can be used.
+static int identify(struct nj_jail *jail, int fd, size_t size)
+{
+	uint32_t slots = (uint32_t)(size / NJ_SLOT_SIZE);
+
 	struct stat status;
 
 	if (fstat(fd, &status) < 0)
 		return -errno;
 	jail->vault_device = status.st_dev;
 	jail->vault_inode = status.st_ino;
-	for (uint32_t i = 0; i < NJ_SLOTS; i++)
-		jail->free_slots[i] = (int32_t)(NJ_SLOTS - 1 - i);
-	jail->free_count = NJ_SLOTS;
+	for (uint32_t i = 0; i < slots; i++)
+		jail->free_slots[i] = (int32_t)(slots - 1 - i);
+	jail->free_count = slots;
 	return 0;
 }
 
@@ -57,11 +76,13 @@ static int create(void)
 int nj_vault_open(struct nj_jail *jail)
 {
 	int fd = create();
+	size_t size = room();
 	int error = 0;
 
 	if (fd < 0)
 		return -errno;
-	if (ftruncate(fd, NJ_VAULT_SIZE) < 0)
+	// None at all: EFBIG.
+	if (ftruncate(fd, (off_t)(size ?: NJ_VAULT_SIZE)) < 0)
 		error = -errno;
 	jail->vault = mmap(NULL, NJ_VAULT_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (!error && jail->vault == MAP_FAILED)
@@ -70,7 +91,7 @@ int nj_vault_open(struct nj_jail *jail)
 		error = seal(fd);
 	if (!error) {
 		jail->vault_fd = open_read_only(fd);
-		error = jail->vault_fd < 0 ? jail->vault_fd : identify(jail, fd);
+		error = jail->vault_fd < 0 ? jail->vault_fd : identify(jail, fd, size);
 	}
 	close(fd);
 	return error;
