@@ -276,15 +276,11 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
 void nj_inject_abandon(struct nj_task *task);
 void nj_answer_strangers(struct nj_jail *jail);
 
-// passing.c
+// passing.c, holder.c, capabilities.c, inbound.c
 int nj_send_descriptor(int channel, int fd, int32_t number);
 int nj_receive_descriptor(int channel, int flags, int32_t *ret_number);
-
-// holder.c
 void nj_holder_run(int channel);
 int nj_holder_stop(struct nj_jail *jail, int status);
-
-// capabilities.c, inbound.c
 int nj_capabilities_drop(uint64_t dropped);
 int nj_close_to_others(int fd);
 
