@@ -1,8 +1,10 @@
 // A seccomp stop: which row trapped it, and what each shape of row does.
 #include <errno.h>
 #include <linux/seccomp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "core.h"
@@ -140,9 +142,23 @@ static int on_dumpable(struct nj_jail *jail, struct nj_task *task)
 	return process->undumpable ? nj_finish(task, 0) : pass(task);
 }
 
+// In a pid namespace of the jail's own, every process is the jail's; it has other
+// numbers there.
+static bool in_own_namespace(int32_t tid)
+{
+	struct stat ours, theirs;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d/ns/pid", tid);
+	return !stat("/proc/self/ns/pid", &ours) && !stat(path, &theirs) &&
+	       (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev);
+}
+
 static int on_prlimit(struct nj_jail *jail, struct nj_task *task)
 {
-	if (nj_task_find(jail, (int32_t)nj_args_of(task)[0]))
+	int32_t pid = (int32_t)nj_args_of(task)[nj_row_of(jail, task)->name];
+
+	if (nj_task_find(jail, pid) || in_own_namespace(task->tid))
 		return pass(task);
 	return nj_refuse(jail, task, EPERM);
 }

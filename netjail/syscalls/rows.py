@@ -26,7 +26,7 @@ class Shape(enum.IntEnum):
     SHUT = 9  # refused with the row's error whatever the rules say, noted once
     CLONE = 10  # CLONE_UNTRACED is cleared; a shared descriptor table is remembered
     DUMPABLE = 11  # answered, not done: who is not dumpable cannot be read
-    PRLIMIT = 12  # let through for processes of the jail
+    PRLIMIT = 12  # let through for processes of the jail: *name_arg* has the pid
     FILTER = 13  # the vault is set up first: a new filter, or a limit, may forbid it then
 
 

@@ -245,7 +245,21 @@ ROWS: tuple[Row, ...] = (
     # With call-out data the kernel starts /sbin/request-key outside the jail, which for
     # the type dns_resolver asks the network: request-key.conf(5). Without, it only looks.
     _shut("request_key", 249, "it asks a program outside the jail", _given(2), error=ENOKEY),
-    Row("prlimit64", 302, Shape.PRLIMIT, _when(_any(0, LOW))),
+    Row("prlimit64", 302, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    # Nothing but the same user is asked for these: they could starve the supervisor.
+    Row("sched_setaffinity", 203, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    Row("sched_setscheduler", 144, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    Row("sched_setparam", 142, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    Row("sched_setattr", 314, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    Row("migrate_pages", 256, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    Row("move_pages", 279, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
+    # PRIO_PROCESS, PRIO_PGRP, PRIO_USER; IOPRIO_WHO_* are one more.
+    Row("setpriority", 141, Shape.PRLIMIT, _when(_is(0, 0), _any(1, LOW)), name_arg=1),
+    _shut("setpriority", 141, _REACH, _is(0, 1), _any(1, LOW)),
+    _shut("setpriority", 141, _REACH, _is(0, 2)),
+    Row("ioprio_set", 251, Shape.PRLIMIT, _when(_is(0, 1), _any(1, LOW)), name_arg=1),
+    _shut("ioprio_set", 251, _REACH, _is(0, 2), _any(1, LOW)),
+    _shut("ioprio_set", 251, _REACH, _is(0, 3)),
     Row("process_vm_readv", 310, Shape.SHUT, (), TRACE, error=EPERM, hint=_REACH, weak=True),
     Row("process_vm_writev", 311, Shape.SHUT, (), TRACE, error=EPERM, hint=_REACH, weak=True),
     # The vault's guards. A range that starts at or above its end cannot touch it; page
@@ -253,7 +267,8 @@ ROWS: tuple[Row, ...] = (
     _guard("munmap", 11, _low(0)),
     _guard("remap_file_pages", 216, _low(0)),
     _guard("madvise", 28, _low(0)),
-    _guard("process_madvise", 440, _is(3, 10)),  # MADV_DONTFORK; its ranges are in memory
+    # MADV_DONTFORK, HWPOISON and SOFT_OFFLINE; its ranges are in memory.
+    _guard("process_madvise", 440, _is(3, 10, 100, 101)),
     _guard("mremap", 25, _low(0)),
     _guard("mremap", 25, _any(3, _MREMAP_FIXED | _MREMAP_DONTUNMAP), _low(4)),
     _guard("map_shadow_stack", 453, _given(0), _low(0)),
