@@ -13,8 +13,10 @@ import struct
 from collections.abc import Iterable, Sequence
 from errno import ENOSYS
 
+import msgspec
+
 from netjail.stops import Arch
-from netjail.syscalls import NOTIFY_NUMBER, Action, Clause, Compare, Condition, Kind, Row
+from netjail.syscalls import NOTIFY_NUMBERS, Action, Clause, Compare, Condition, Kind, Row
 
 # Opcodes, include/uapi/linux/bpf_common.h.
 LOAD, AND, RETURN = 0x20, 0x54, 0x06
@@ -42,17 +44,19 @@ def program(rows: Sequence[Row], key: int, weak: bool = False) -> bytes:
     """
     The filter as an array of ``struct sock_filter``.
 
-    :param key: 64 random bits: with it as first argument the call ``NOTIFY_NUMBER``
-        gives a user notification, so that the supervisor alone can make one.
+    :param key: 64 random bits: with its halves as first arguments the call
+        of ``NOTIFY_NUMBERS`` gives a user notification, so that the supervisor alone
+        can make one.
     :param weak: with the rows for a host whose Landlock holds less.
     """
     code = _Assembler()
-    handlers = _handlers(code, rows, key, weak)
-    tree = _tree(code, sorted(handlers.items()))
+    # x86-64's part comes last, that is first in the program: its way is the shorter one.
+    _tree(code, sorted(_handlers(code, rows, key, weak, Arch.I386).items()))
+    compat = code.add(LOAD, _NUMBER)
+    tree = _tree(code, sorted(_handlers(code, rows, key, weak, Arch.X86_64).items()))
     code.add(AT_LEAST, _X32_BIT, code.give(ERRNO | ENOSYS), tree)
     native = code.add(LOAD, _NUMBER)
-    (compat,) = (index for index, row in enumerate(rows) if row.arch is Arch.I386)
-    other = code.add(EQUAL, Arch.I386, code.give(TRACE | compat), code.give(KILL_PROCESS))
+    other = code.add(EQUAL, Arch.I386, compat, code.give(KILL_PROCESS))
     code.add(EQUAL, Arch.X86_64, native, other)
     code.add(LOAD, _ARCH)
     return code.assemble()
@@ -106,24 +110,31 @@ class _Assembler:
         return self._put(JUMP, 0, 0, self._distance(place))
 
 
-def _handlers(code: _Assembler, rows: Sequence[Row], key: int, weak: bool) -> dict[int, int]:
+def _handlers(
+    code: _Assembler, rows: Sequence[Row], key: int, weak: bool, arch: Arch
+) -> dict[int, int]:
     """Where each number's clauses begin."""
-    key_given = Condition(0, Compare.IN, (1 << 64) - 1, (key,))
-    found = {NOTIFY_NUMBER: _chain(code, [((key_given,), USER_NOTIF)], ERRNO | ENOSYS)}
+    halves = key & _LOW, key >> 32
+    key_given = tuple(Condition(at, Compare.IN, _LOW, (half,)) for at, half in enumerate(halves))
+    found = {NOTIFY_NUMBERS[arch]: _chain(code, [(key_given, USER_NOTIF)], ALLOW)}
     merged: dict[int, list[int]] = {}
     for index, row in enumerate(rows):
-        if row.arch is Arch.X86_64 and (weak or not row.weak):
-            merged.setdefault(row.number, []).append(index)
+        number = row.number_on(arch)
+        if number >= 0 and (weak or not row.weak):
+            merged.setdefault(number, []).append(index)
     for number, indices in merged.items():
-        branches = [_branch(clause, i) for i in indices for clause in rows[i].clauses]
+        branches = [_branch(clause, i, arch) for i in indices for clause in rows[i].clauses]
         *before, last = indices
         assert all(rows[i].otherwise.kind is Kind.ALLOW for i in before)
         found[number] = _chain(code, branches, _value(rows[last].otherwise, last))
     return found
 
 
-def _branch(clause: Clause, index: int) -> _Branch:
-    return clause.conditions, _value(clause.action, index)
+def _branch(clause: Clause, index: int, arch: Arch) -> _Branch:
+    conditions = clause.conditions
+    if arch is Arch.I386:  # its registers are the lower halves, whatever the upper ones hold
+        conditions = tuple(msgspec.structs.replace(c, mask=c.mask & _LOW) for c in conditions)
+    return conditions, _value(clause.action, index)
 
 
 def _value(action: Action, index: int) -> int:
@@ -159,8 +170,11 @@ def _test(code: _Assembler, condition: Condition, yes: int, no: int) -> int:
         case Compare.BELOW:
             (bound,) = condition.values
             assert 0 < bound <= _LOW
-            assert condition.mask == (1 << 64) - 1
+            assert low == _LOW
             under = _load(code, offset, _LOW, code.add(AT_LEAST, bound, no, yes))
+            if not high:
+                return under
+            assert high == _LOW
             return _load(code, offset + 4, _LOW, code.add(EQUAL, 0, under, no))
         case Compare.IN:
             return _equals(code, condition, yes, no)

@@ -8,6 +8,7 @@ journal is looked at second.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,6 +22,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import int80
 import pytest
 from jail import USERS, Result, Runner, User, needs, unmet
 from servers import Server
@@ -64,7 +66,9 @@ def program(place: Path) -> Callable[..., str]:
         flags = tuple("-static" if flag == "musl" else flag for flag in flags)
         source = FIXTURES / f"{name}.c"
         command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-pthread", *flags]
-        content = source.read_bytes() + (FIXTURES / "fixture.h").read_bytes()
+        content = source.read_bytes() + b"".join(
+            path.read_bytes() for path in sorted(FIXTURES.glob("*.h"))
+        )
         digest = hashlib.sha256(content + repr(command).encode()).hexdigest()[:12]
         target = place / f"{name}-{digest}"
         if not target.exists():
@@ -201,10 +205,37 @@ def server(serve: Callable[..., Server]) -> Server:
 # -- The jail -----------------------------------------------------------------
 
 
+@functools.cache
+def _makes_32_bit_programs() -> bool:
+    command = ["gcc", "-m32", "-include", "stdio.h", "-xc", "/dev/null", "-c", "-o", "/dev/null"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture
-def runner(user: User, python: str, program: Callable[..., str], workdir: Path) -> Runner:
+def i386() -> None:
+    """Holds where 32-bit programs can be made and run."""
+    needs("gcc")
+    if not _makes_32_bit_programs():
+        unmet("no 32-bit headers: install gcc-multilib")
+    if not int80.works():
+        unmet("this kernel runs no i386 calls")
+
+
+@pytest.fixture
+def abi(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """The compiler's flags for the fixtures' ABI; tests say ``every_abi`` to have each."""
+    flags: tuple[str, ...] = getattr(request, "param", ())
+    if flags:
+        request.getfixturevalue("i386")
+    return flags
+
+
+@pytest.fixture
+def runner(
+    user: User, python: str, program: Callable[..., str], workdir: Path, abi: tuple[str, ...]
+) -> Runner:
     """Runs programs as the test's user."""
-    return Runner(user, python, program, workdir)
+    return Runner(user, python, program, workdir, abi)
 
 
 @pytest.fixture

@@ -42,6 +42,12 @@ def which(name: str) -> str | None:
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
+# For a test that holds for programs of every ABI: their fixtures are compiled for each.
+every_abi = pytest.mark.parametrize(
+    "abi", [pytest.param((), id="x86-64"), pytest.param(("-m32",), id="i386")], indirect=True
+)
+
+
 @dataclass(frozen=True)
 class User:
     """Whom the jail runs as."""
@@ -140,6 +146,8 @@ class Runner:
     python: str
     program: Callable[..., str]
     workdir: Path
+    abi: tuple[str, ...] = ()
+    """What the compiler is told for every fixture."""
     runs: int = 0
 
     @property
@@ -156,7 +164,7 @@ class Runner:
         build: Sequence[str] = (),
     ) -> list[str]:
         """The command's words: a fixture, its arguments, then the servers' targets."""
-        first = [self.program(fixture, *build)] if fixture else []
+        first = [self.program(fixture, *build, *self.abi)] if fixture else []
         targets = [to] if isinstance(to, Server) else to
         return [*first, *(command or ()), *args, *(server.target for server in targets)]
 

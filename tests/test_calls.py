@@ -8,23 +8,25 @@ import os
 import signal
 import subprocess
 
+import int80
 import pytest
-from jail import Result, Runner
+from jail import Result, Runner, every_abi, unmet
 
 ANY = ("--allow", "any", "--allow", "unix:*")
 
 
-def rows_of(macro: str) -> list[str]:
-    """The names of bad_calls.c's rows, so that each is a test of its own."""
+def rows_of(fixture: str) -> list[object]:
+    """A fixture's rows by their names, so that each is a test of its own."""
     from conftest import FIXTURES
 
-    text = (FIXTURES / "bad_calls.c").read_text()
-    return [line.split('"')[1] for line in text.splitlines() if line.strip().startswith(macro)]
+    lines = (FIXTURES / f"{fixture}.c").read_text().splitlines()
+    names = [line.split('"')[1] for line in lines if line.strip().startswith("row(")]
+    return [pytest.param(fixture, name, id=f"{fixture}-{name}") for name in names]
 
 
 @pytest.fixture(scope="module")
-def runs() -> dict[object, dict[str, str]]:
-    """Both runs of bad_calls.c, made once for each user."""
+def runs() -> dict[object, tuple[dict[str, str], dict[str, str]]]:
+    """What each row said natively and in the jail; asked once for each user and ABI."""
     return {}
 
 
@@ -32,27 +34,29 @@ def answers(text: str) -> dict[str, str]:
     return dict(line.rsplit(": ", 1) for line in text.splitlines())
 
 
-@pytest.fixture
-def bad_calls(runs, runner: Runner, serve) -> tuple[dict[str, str], dict[str, str]]:
-    """What each row says natively and in the jail."""
-    key = runner.user.name
+def ask(runner: Runner, serve, fixture: str) -> tuple[dict[str, str], dict[str, str]]:
+    tcp = serve("tcp")
+    udp = serve("udp", port=tcp.port)
+    serve("udp", "::1", port=tcp.port)
+    what = {"fixture": fixture, "args": [str(udp.port)]}
+    native, jailed = runner.native(**what), runner.trace(*ANY, **what)
+    assert (native.exit_code, jailed.exit_code) == (0, 0), jailed.stderr
+    return answers(native.stdout), answers(jailed.stdout)
+
+
+@every_abi
+@pytest.mark.parametrize(("fixture", "row"), rows_of("bad_calls") + rows_of("socketcalls"))
+def test_the_kernel_s_answer_is_kept(runs, runner, serve, fixture, row):
+    key = fixture, runner.user, runner.abi
     if key not in runs:
-        tcp = serve("tcp")
-        udp = serve("udp", port=tcp.port)
-        serve("udp", "::1", port=tcp.port)
-        what = {"fixture": "bad_calls", "args": [str(udp.port)]}
-        native, jailed = runner.native(**what), runner.trace(*ANY, **what)
-        assert (jailed.exit_code, jailed.signal) == (0, None), jailed.stderr
-        runs[key] = answers(native.stdout), answers(jailed.stdout)
-    return runs[key]
-
-
-@pytest.mark.parametrize("row", rows_of("row("))
-def test_the_kernel_s_answer_is_kept(bad_calls, row):
-    native, jailed = bad_calls
+        if fixture == "socketcalls" and not int80.works():
+            unmet("this kernel runs no i386 calls")
+        runs[key] = ask(runner, serve, fixture)
+    native, jailed = runs[key]
     assert jailed[row] == native[row]
 
 
+@every_abi
 @pytest.mark.parametrize("how", ["plain", "restart", "ignored-child", "ignored-winch"])
 @pytest.mark.parametrize(
     "call",
@@ -135,6 +139,7 @@ def prepared(how: str) -> dict[str, object]:
     }[how]
 
 
+@every_abi
 @pytest.mark.parametrize(
     "how", ["nothing", "mask", "ignored", "limits", "umask", "nice", "environment"]
 )
@@ -206,13 +211,10 @@ def test_stdin_reaches_the_command(trace):
 REFUSED = None  # any errno will do
 
 
+@every_abi
 @pytest.mark.parametrize(
     ("door", "seen"),
     [
-        ("i386-connect", REFUSED),
-        ("i386-socketcall", REFUSED),
-        ("i386-sendto", REFUSED),
-        ("i386-sendmsg", REFUSED),
         ("x32-connect", errno.ENOSYS),
         ("x32-sendto", errno.ENOSYS),
         ("minus-one", errno.ENOSYS),
@@ -253,12 +255,33 @@ def test_a_door_is_shut(trace, server, user, mode, door, seen):
     assert server.accepted == 0
 
 
-def test_a_32_bit_call_beside_does_not_blind_us(trace, server):
+@every_abi
+@pytest.mark.parametrize("door", ["connect", "socketcall", "sendto", "sendmsg", "dirty"])
+@pytest.mark.parametrize(
+    ("mode", "seen"),
+    [
+        pytest.param((), errno.ECONNREFUSED, id="denied"),
+        pytest.param(("--allow", "{host}:{port}"), 0, id="allowed"),
+        pytest.param(("--audit",), 0, id="audit"),
+    ],
+)
+def test_an_i386_call_is_judged_as_any(trace, native, server, door, mode, seen):
+    what = {"fixture": "doors", "args": [f"i386-{door}"], "to": server}
+    assert native(**what).exit_code == 0
+    result = trace(*mode, **what)
+    assert (result.exit_code, server.accepted) == (seen, 2 if seen == 0 else 1)
+    (event,) = result.attempts
+    assert (event.dest.ip, event.dest.port) == (server.address, server.port)
+
+
+@every_abi
+def test_an_i386_call_beside_does_not_blind_us(trace, server):
     result = trace(fixture="doors", args=["i386-beside"], to=server)
-    assert result.exit_code != 0
+    assert result.exit_code == errno.ECONNREFUSED
     assert server.accepted == 0
 
 
+@every_abi
 @pytest.mark.parametrize("allowed", [False, True], ids=["denied", "allowed"])
 def test_a_program_that_hides_its_memory_is_judged_all_the_same(trace, server, allowed):
     options = ("--allow", "{host}:{port}") if allowed else ()
@@ -267,6 +290,7 @@ def test_a_program_that_hides_its_memory_is_judged_all_the_same(trace, server, a
     assert server.accepted == allowed
 
 
+@every_abi
 def test_the_shut_door_is_said_with_a_hint(trace, server):
     result = trace(fixture="doors", args=["ptrace-traceme"], to=server)
     assert "ptrace" in result.stderr
@@ -274,6 +298,7 @@ def test_the_shut_door_is_said_with_a_hint(trace, server):
     assert (event.verdict, event.reason, event.syscall) == ("deny", "structure", "ptrace")
 
 
+@every_abi
 @pytest.mark.parametrize("way", ["trace", "trace-connect", "errno", "kill", "trap", "strict"])
 def test_a_program_s_own_filters_work(native, trace, server, way):
     what = {"fixture": "own_filter", "args": [way], "to": server}
@@ -287,6 +312,7 @@ def test_a_program_s_own_filters_work(native, trace, server, way):
         assert server.accepted == 2 * accepted
 
 
+@every_abi
 @pytest.mark.parametrize("way", ["trace", "trace-connect", "errno", "trap", "strict"])
 def test_a_program_s_own_filters_open_nothing(trace, server, way):
     result: Result = trace(fixture="own_filter", args=[way], to=server)

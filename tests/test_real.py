@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import int80
 import pytest
 from conftest import FIXTURES
-from jail import Runner, needs, which
+from jail import Runner, needs, unmet, which
 from servers import closed_port
 
 # -- Servers ------------------------------------------------------------------
@@ -132,11 +133,16 @@ def git_daemon(site: Path) -> Iterator[int]:
 
 
 @pytest.fixture(scope="session")
-def go_client(place: Path) -> str:
-    """A program that knows no libc."""
+def go_client(place: Path) -> Callable[[str], str]:
+    """A program that knows no libc, for a GOARCH."""
+    return functools.cache(functools.partial(build_go_client, place))
+
+
+def build_go_client(place: Path, arch: str) -> str:
     needs("go")
-    target = place / "go-client"
+    target = place / f"go-client-{arch}"
     build = {"CGO_ENABLED": "0", "GOFLAGS": "-mod=mod", "GOPROXY": "off", "GO111MODULE": "off"}
+    build["GOARCH"] = arch
     cache = {"GOCACHE": str(place / "go-cache"), "GOPATH": str(place / "go")}
     words = ["go", "build", "-o", str(target), str(FIXTURES / "real" / "client.go")]
     subprocess.run(words, check=True, env={**os.environ, **build, **cache}, cwd=place)
@@ -240,8 +246,14 @@ def musl(scene: Scene) -> list[str]:
     return ["bash", "-c", f"set -o pipefail; {script}", client, request, target]
 
 
-def go(scene: Scene) -> list[str]:
-    return [scene.request.getfixturevalue("go_client"), f"127.0.0.1:{scene.web.port}"]
+def go(scene: Scene, arch: str = "amd64") -> list[str]:
+    return [scene.request.getfixturevalue("go_client")(arch), f"127.0.0.1:{scene.web.port}"]
+
+
+def go_386(scene: Scene) -> list[str]:
+    if not int80.works():
+        unmet("this kernel runs no i386 calls")
+    return go(scene, "386")
 
 
 def make(scene: Scene) -> list[str]:
@@ -262,6 +274,7 @@ CLIENTS = [
     asyncio,
     musl,
     go,
+    go_386,
     make,
 ]
 each_client = pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.__name__)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 
 import pytest
-from jail import unmet
+from jail import every_abi, unmet
 from servers import closed_port
 
 PAIRS = [
@@ -33,6 +33,7 @@ PAIRS = [
 ]
 
 
+@every_abi
 @pytest.mark.parametrize("how", [[], ["-f"]], ids=["one-process", "two-processes"])
 @pytest.mark.parametrize(("listen", "connect"), PAIRS)
 def test_the_jail_reaches_itself(trace, native, workdir, listen, connect, how):
@@ -46,6 +47,7 @@ def test_the_jail_reaches_itself(trace, native, workdir, listen, connect, how):
     assert {(event.verdict, event.reason) for event in jailed.attempts} == {("allow", "self")}
 
 
+@every_abi
 @pytest.mark.parametrize("listen", ["tcp://[::]:0", "udp://[::]:0"])
 def test_a_dual_stack_listener_is_self_over_ipv4(trace, listen):
     connect = listen.replace("[::]", "127.0.0.1")
@@ -53,6 +55,7 @@ def test_a_dual_stack_listener_is_self_over_ipv4(trace, listen):
     assert result.exit_code == 0
 
 
+@every_abi
 def test_a_listener_that_was_closed_is_nobody(trace):
     result = trace(fixture="self_connect", args=["-c", "tcp://127.0.0.1:0"])
     assert result.exit_code == errno.ECONNREFUSED
@@ -145,6 +148,7 @@ def test_another_jail_is_an_outsider(runner, trace, program):
 # -- Listening ----------------------------------------------------------------
 
 
+@every_abi
 @pytest.mark.parametrize(
     "bind",
     [

@@ -20,7 +20,7 @@ from netjail.model import Attempt, Decision, Operation, Owner, Pending, Protocol
 from netjail.policy import Policy, Rules
 from netjail.stops import Arch, Descriptor, Stop
 from netjail.syscalls import (
-    NOTIFY_NUMBER,
+    NOTIFY_NUMBERS,
     ROWS,
     VAULT_BASE,
     VAULT_END,
@@ -31,41 +31,86 @@ from netjail.syscalls import (
     unread,
 )
 
-HEADERS = [
-    Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h"),
-    Path("/usr/include/asm/unistd_64.h"),
-]
-NATIVE = [row for row in ROWS if row.arch is Arch.X86_64]
+HEADERS = [Path("/usr/include/x86_64-linux-gnu/asm"), Path("/usr/include/asm")]
+FILES = {Arch.X86_64: "unistd_64.h", Arch.I386: "unistd_32.h"}
+# mmap2 takes its offset in pages, which no condition looks at.
+OTHERWISE = {(Arch.I386, "mmap"): "mmap2", (Arch.I386, "old_mmap"): "mmap"}
 
 
-def header() -> dict[str, int]:
-    path = next((path for path in HEADERS if path.exists()), None)
+def header(arch: Arch) -> dict[str, int]:
+    paths = [place / FILES[arch] for place in HEADERS]
+    path = next((path for path in paths if path.exists()), None)
     if path is None:
         pytest.skip("no kernel headers: install linux-libc-dev")
     found = re.findall(r"#define __NR_(\w+) (\d+)", path.read_text())
     return {name: int(number) for name, number in found}
 
 
-def test_numbers_are_the_headers() -> None:
-    numbers = header()
+@pytest.mark.parametrize("arch", Arch)
+def test_numbers_are_the_headers(arch: Arch) -> None:
+    numbers = header(arch)
     newest = max(numbers.values())
-    for row in NATIVE:
-        if row.number <= newest:
-            assert (row.name, numbers[row.name]) == (row.name, row.number)
+    for row in ROWS:
+        number = row.number_on(arch)
+        if 0 <= number <= newest:
+            assert (row.name, numbers[OTHERWISE.get((arch, row.name), row.name)]) == (
+                row.name,
+                number,
+            )
+
+
+@pytest.mark.parametrize("arch", Arch)
+def test_a_row_with_one_number_has_no_other_in_the_headers(arch: Arch) -> None:
+    """What one ABI has a row for, the other has too, unless it lacks the call."""
+    numbers = header(arch)
+    for row in ROWS:
+        if row.number_on(arch) < 0:
+            assert row.name not in numbers or (arch, row.name) in OTHERWISE
 
 
 def test_numbers_are_python_ptraces() -> None:
+    from ptrace.syscall.linux.i386 import SYSCALL_NAMES as I386
     from ptrace.syscall.linux.x86_64 import SYSCALL_NAMES
 
-    for row in NATIVE:
+    for row in ROWS:
         if row.number in SYSCALL_NAMES:
             assert SYSCALL_NAMES[row.number] == row.name
+        if row.i386 in I386:  # which ends at 319
+            assert I386[row.i386] in (row.name, OTHERWISE.get((Arch.I386, row.name)))
+
+
+# SYS_* of linux/net.h: what each socketcall is called when it is called directly, and how
+# many arguments it has.
+SOCKETCALLS = {
+    1: ("socket", 3),
+    2: ("bind", 3),
+    3: ("connect", 3),
+    4: ("listen", 2),
+    8: ("socketpair", 4),
+    11: ("sendto", 6),
+    14: ("setsockopt", 5),
+    15: ("getsockopt", 5),
+    16: ("sendmsg", 3),
+    20: ("sendmmsg", 4),
+}
+
+
+def test_a_folded_call_runs_as_its_direct_one() -> None:
+    names = {number: name for name, number in header(Arch.I386).items()}
+    folded = {}
+    for row in ROWS:
+        if row.shape is Shape.FOLDED and row.name == "socketcall":
+            (number,) = row.clauses[0].conditions[0].values
+            folded[number] = (names[row.runs], row.words)
+    assert folded == SOCKETCALLS
+    trapped = {row.i386 for row in ROWS if row.shape is not Shape.FOLDED}
+    assert {row.runs for row in ROWS if row.shape is Shape.FOLDED} <= trapped
 
 
 def test_nothing_answers_the_notify_number() -> None:
     """Not even with the secret that the filter asks for, where there is no filter."""
     libc = ctypes.CDLL(None, use_errno=True)
-    assert libc.syscall(NOTIFY_NUMBER, 1, 2, 3, 4, 5) == -1
+    assert libc.syscall(NOTIFY_NUMBERS[Arch.X86_64], 1, 2, 3, 4, 5) == -1
     assert ctypes.get_errno() == errno.ENOSYS
 
 
@@ -233,6 +278,9 @@ MALFORMED = [
         stop(Shape.SENDTO, UNSPEC, TCP, FAST_OPEN), errno.EOPNOTSUPP, id="unspec-fast-open"
     ),
     pytest.param(stop(Shape.SENDTO, UNSPEC[:8], SHARED), errno.EINVAL, id="short-unspec"),
+    pytest.param(
+        stop(Shape.FOLDED, descriptor=FILE, fault=errno.EFAULT), errno.EFAULT, id="folded"
+    ),
 ]
 
 
@@ -243,7 +291,8 @@ def test_what_the_kernel_would_refuse(seen: Stop, error: int) -> None:
     assert (verdict.decision, verdict.reason) == (Decision.DENY, Reason.MALFORMED)
     assert verdict.error == error
     assert verdict.why
-    assert unread(seen).operation is not Operation.FORBIDDEN
+    folded = ROWS[seen.row].shape is Shape.FOLDED
+    assert (unread(seen).operation is Operation.FORBIDDEN) == folded
 
 
 @pytest.mark.parametrize(

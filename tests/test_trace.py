@@ -6,10 +6,9 @@ import errno
 import shlex
 import shutil
 import socket
-import subprocess
 
 import pytest
-from jail import inside, needs, read_events, unmet
+from jail import every_abi, inside, needs, read_events
 from servers import closed_port, ttls
 
 PAYLOAD = b"payload"
@@ -39,6 +38,7 @@ WAYS = [
 ]
 
 
+@every_abi
 @pytest.mark.parametrize(("fixture", "args", "kind", "address"), WAYS)
 def test_what_no_rule_allows_is_refused(trace, serve, fixture, args, kind, address):
     server = serve(kind, address)
@@ -53,6 +53,7 @@ def test_what_no_rule_allows_is_refused(trace, serve, fixture, args, kind, addre
     assert event.fix in result.stderr
 
 
+@every_abi
 @pytest.mark.parametrize(("fixture", "args", "kind", "address"), WAYS)
 def test_what_a_rule_allows_runs_as_it_would_natively(
     trace, native, serve, fixture, args, kind, address
@@ -136,6 +137,7 @@ def test_an_address_is_made_canonical(trace, server, written, rule, verdict):
     assert server.accepted == (verdict == "allow")
 
 
+@every_abi
 @pytest.mark.parametrize(
     ("refused", "sent"),
     [
@@ -169,6 +171,7 @@ def test_a_program_that_cannot_be_read_spoils_no_others_sendmmsg(trace, serve, p
     assert server.received == [PAYLOAD]
 
 
+@every_abi
 def test_a_sendmmsg_of_more_than_the_kernel_takes_is_cut(trace, native, serve):
     server = serve("udp")
     what = {"fixture": "send_inet", "args": ["sendmmsg"], "to": [server] * 1050}
@@ -179,12 +182,14 @@ def test_a_sendmmsg_of_more_than_the_kernel_takes_is_cut(trace, native, serve):
     assert server.accepted == 2048
 
 
+@every_abi
 def test_control_data_arrives_with_the_judged_copy(trace, serve):
     server = serve("udp")
     trace("--allow", "loopback", fixture="send_inet", args=["control"], to=server)
     assert ttls(server) == [7]
 
 
+@every_abi
 def test_source_routing_in_control_data_is_refused(trace, serve):
     server = serve("udp")
     result = trace("--allow", "any", fixture="send_inet", args=["route"], to=server)
@@ -192,6 +197,7 @@ def test_source_routing_in_control_data_is_refused(trace, serve):
     assert server.accepted == 0
 
 
+@every_abi
 def test_a_connected_socket_can_be_sent_elsewhere_only_by_the_rules(trace, serve):
     here, there = serve("udp"), serve("udp")
     what = {"fixture": "send_inet", "args": ["elsewhere"], "to": [here, there]}
@@ -201,12 +207,14 @@ def test_a_connected_socket_can_be_sent_elsewhere_only_by_the_rules(trace, serve
     assert (here.accepted, there.accepted) == (0, 1)
 
 
+@every_abi
 def test_a_udp_socket_is_disconnected_without_a_rule(trace, serve):
     server = serve("udp")
     result = trace("--allow", "{host}:{port}", fixture="connect_inet", args=["-d"], to=server)
     assert result.exit_code == 0
 
 
+@every_abi
 def test_an_ipv4_address_on_an_ipv6_socket_is_judged_as_ipv4(trace, serve):
     server = serve("udp")
     what = {"fixture": "connect_inet", "args": ["-6", "-w", "x"], "to": server}
@@ -214,6 +222,7 @@ def test_an_ipv4_address_on_an_ipv6_socket_is_judged_as_ipv4(trace, serve):
     assert server.accepted == 0
 
 
+@every_abi
 @pytest.mark.parametrize("kind", ["tcp", "udp"])
 def test_data_flows_both_ways(trace, serve, kind):
     server = serve(kind, answer=b"hello")
@@ -226,6 +235,7 @@ def test_data_flows_both_ways(trace, serve, kind):
     assert result.stdout == ("hello" if kind == "tcp" else "7\n")
 
 
+@every_abi
 @pytest.mark.parametrize("kind", ["unix", "unix-dgram", "unix-seqpacket"])
 @pytest.mark.parametrize("where", ["path", "abstract"])
 def test_unix_sockets_outside_need_a_rule(trace, serve, workdir, kind, where):
@@ -332,6 +342,7 @@ def test_another_errno_can_be_chosen(trace, server):
     assert event.errno == "EACCES"
 
 
+@every_abi
 @pytest.mark.parametrize(("fixture", "args", "kind", "address"), WAYS)
 def test_audit_refuses_nothing_and_records_all(trace, serve, fixture, args, kind, address):
     server = serve(kind, address)
@@ -569,13 +580,3 @@ def test_a_verdict_that_was_waited_for_is_not_another_calls(runner, program, wor
     result = inside(runner, "-rmn", script, *words)
     assert result.exit_code == errno.ECONNREFUSED, result.stderr
     assert not (workdir / "reached").exists()
-
-
-def test_a_32_bit_program_is_refused(trace, program, server):
-    try:
-        program("connect_inet", "-m32")
-    except subprocess.CalledProcessError:
-        unmet("the compiler makes no 32-bit programs")
-    result = trace("--allow", "any", fixture="connect_inet", build=["-m32"], to=server)
-    assert result.status != 0
-    assert server.accepted == 0

@@ -10,6 +10,7 @@ import subprocess
 
 import pytest
 from confine import without
+from jail import every_abi
 from servers import Server
 
 # Races need time to be won; raise it to look for rarer ones.
@@ -33,6 +34,11 @@ FLIPS = [
     pytest.param("length", "thread", "udp", id="msg-namelen"),
     pytest.param("vector", "thread", "udp", id="the-names-in-a-sendmmsg-vector"),
     pytest.param("vector-address", "thread", "udp", id="the-address-of-a-sendmmsg-vector"),
+    pytest.param("int80", "thread", "udp", id="an-i386-call"),
+    pytest.param("block", "thread", "udp", id="the-arguments-of-a-socketcall"),
+    pytest.param("block", "process", "udp", id="those-by-a-process-with-the-page"),
+    pytest.param("block-address", "thread", "udp", id="the-address-of-a-socketcall"),
+    pytest.param("connect-block", "thread", "tcp", id="the-arguments-of-a-connect"),
     pytest.param("path", "thread", "unix", id="a-unix-path"),
     pytest.param("link", "thread", "unix", id="where-a-unix-path-leads"),
 ]
@@ -55,6 +61,7 @@ def rule(server: Server) -> str:
     return f"unix:{server.address}" if server.kind == "unix" else f"{server.host}:{server.port}"
 
 
+@every_abi
 @pytest.mark.parametrize(("what", "who", "kind"), FLIPS)
 def test_a_flip_never_reaches_the_denied_one(trace, serve, workdir, what, who, kind):
     allowed, denied = pair(serve, what, kind, workdir)
@@ -67,14 +74,15 @@ def test_a_flip_never_reaches_the_denied_one(trace, serve, workdir, what, who, k
     assert min(allowed.accepted, succeeded) >= 20  # datagrams may be dropped when many come
 
 
+@every_abi
 @pytest.mark.parametrize(("what", "who", "kind"), FLIPS)
-def test_the_same_flip_beats_a_jail_without_a_vault(program, serve, tmp_path, what, who, kind):
+def test_the_same_flip_beats_a_jail_without_a_vault(program, abi, serve, tmp_path, what, who, kind):
     """Else the test above would say nothing."""
     for attempt in range(5):
         directory = tmp_path / str(attempt)
         directory.mkdir()
         allowed, denied = pair(serve, what, kind, directory)
-        attack = [program("flip"), what, who, "0.3", allowed.target, denied.target]
+        attack = [program("flip", *abi), what, who, "0.3", allowed.target, denied.target]
         command = [program("naive"), allowed.target, *attack]
         subprocess.run(command, cwd=directory, check=True, timeout=30, capture_output=True)
         if denied.accepted:
@@ -82,6 +90,7 @@ def test_the_same_flip_beats_a_jail_without_a_vault(program, serve, tmp_path, wh
     pytest.fail("the attack never won")
 
 
+@every_abi
 def test_swapping_descriptors_never_reaches_another_protocol(trace, serve, workdir):
     """A rule for TCP alone: a datagram socket put under the call must not send."""
     allowed = serve("tcp")
@@ -111,6 +120,7 @@ ATTACKS = [
     pytest.param("break", id="moving-the-heap-there"),
     pytest.param("growth", id="growing-a-stack-into-it"),
     pytest.param("i386", id="32-bit-calls"),
+    pytest.param("old-map", id="changing-the-arguments-of-an-old-mmap"),
 ]
 
 # attack, whether allowed calls must still succeed: some harm nobody but their owner
@@ -121,7 +131,7 @@ SELF_HARM = [
     pytest.param("early-descriptor", True, id="stealing-its-descriptor"),
     pytest.param("early-numbers", True, id="calling-unused-numbers-meanwhile"),
     pytest.param("early-alarms", False, id="handlers-that-map-during-the-injection"),
-    pytest.param("early-code", False, id="changing-the-instruction-itself"),
+    pytest.param("early-code-i386", False, id="changing-the-instruction-int80"),
     pytest.param("executable-reads", True, id="reading-implies-executing"),
     pytest.param("fresh", True, id="children-that-are-first"),
     pytest.param("heirs", False, id="children-that-drop-it"),
@@ -142,18 +152,35 @@ def attack(trace, serve, how, **what):
     return reached, allowed.accepted
 
 
+@every_abi
+@pytest.mark.parametrize("how", ["i386", "old-map", "map", "shared-memory"])
+def test_without_a_jail_its_pages_are_taken(native, serve, how):
+    """Else the tests below would say nothing of i386's calls."""
+    allowed, denied = serve("udp"), serve("udp")
+    args = [how, "0.3"]
+    result = native(fixture="vault", args=args, to=[allowed, denied])
+    assert int(result.stdout.split()[2]) > 0
+
+
+def test_changing_the_instruction_itself_gets_nobody_out(trace, serve):
+    attack(trace, serve, "early-code")
+
+
+@every_abi
 @pytest.mark.parametrize("how", ATTACKS)
 def test_the_judged_copy_withstands(trace, serve, how):
     reached, accepted = attack(trace, serve, how)
     assert min(accepted, reached) >= 20
 
 
+@every_abi
 @pytest.mark.parametrize(("how", "works"), SELF_HARM)
 def test_nobody_gets_out_by(trace, serve, how, works):
     reached, accepted = attack(trace, serve, how)
     assert min(accepted, reached) >= (5 if works else 0)
 
 
+@every_abi
 def test_a_program_that_lies_where_the_vault_goes_gets_nowhere_denied(trace, serve):
     flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x100000"]
     attack(trace, serve, "nothing", build=flags)

@@ -78,7 +78,8 @@ int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result)
 	return gone_is_fine(error ? error : nj_resume(tid, PTRACE_CONT, 0));
 }
 
-// Let a parked call run as it is: only where all that counts is in registers.
+// Let a parked call run as it is: only where all that counts is in registers, or was
+// when it was read.
 int nj_pass(struct nj_jail *jail, int32_t tid)
 {
 	struct nj_task *task = parked(jail, tid);
@@ -86,8 +87,7 @@ int nj_pass(struct nj_jail *jail, int32_t tid)
 	if (!task)
 		return -ESRCH;
 	let_duplicate_go(task);
-	task->stage = NJ_RUNNING;
-	return gone_is_fine(nj_resume(tid, PTRACE_CONT, 0));
+	return gone_is_fine(nj_run(task));
 }
 
 // Put another name in the place of the judged one (a unix path pinned to its inode).

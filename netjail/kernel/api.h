@@ -103,7 +103,8 @@ enum nj_shape {
 	NJ_CLONE,
 	NJ_DUMPABLE,
 	NJ_PRLIMIT,
-	NJ_FILTER
+	NJ_FILTER,
+	NJ_FOLDED
 };
 
 // A row of syscalls.ROWS, for the core.
@@ -114,6 +115,8 @@ struct nj_row {
 	int32_t length;
 	int32_t flags;
 	int32_t error;
+	int32_t runs;        // a folded call: the number that it runs as,
+	uint32_t words;      // and how many arguments lie where `name` points
 };
 
 struct nj_owners;
@@ -122,7 +125,8 @@ struct nj_config {
 	uint32_t row_count;
 	const void *filter;
 	uint32_t filter_length;
-	uint32_t notify_number;  // the unused syscall that fetches the vault
+	uint32_t notify_number;  // the syscall that fetches the vault
+	uint32_t notify_number_i386;
 	uint64_t notify_key;
 	struct nj_owners *owners;
 };

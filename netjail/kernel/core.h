@@ -10,13 +10,10 @@
 #endif
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 #include <sys/ptrace.h>
-#include <sys/socket.h>
-#include <sys/types.h>
-#include <sys/user.h>
 
+#include "abi.h"
 #include "api.h"
 
 // The vault lies below every program that the usual linkers place (lld's
@@ -81,7 +78,11 @@ enum nj_stage {
 struct nj_call {
 	int32_t row;
 	int32_t shape;
-	struct __ptrace_syscall_info info;
+	const struct nj_abi *abi;
+	struct __ptrace_syscall_info info;  // as judged: of a folded call what it runs as
+	uint64_t number;        // as its caller has it, and will have it again at the end
+	uint64_t registers[6];
+	uint32_t words;         // of a folded call: how many arguments it has
 	struct nj_descriptor descriptor;
 	int32_t duplicate;      // ours of the tracee's descriptor, -1 if none (listen)
 	int32_t fault;          // errno that the kernel would give before any use
@@ -96,7 +97,8 @@ struct nj_call {
 	bool held;              // it goes to `path`, which leads through the holder
 	uint32_t path_size;
 	uint8_t path[NJ_NAME_MAX];
-	uint32_t changed;       // bits of the argument registers that point to our copy
+	uint32_t changed;       // bits of the argument registers that are not the caller's
+	bool renumbered;        // nor is its number
 };
 
 struct nj_task {
@@ -117,6 +119,7 @@ struct nj_task {
 	// A call that will come through the filter again and is no new attempt.
 	bool again;
 	bool told;             // its result so far, EINTR, is in the journal
+	uint32_t again_arch;
 	uint64_t again_ip;
 	uint64_t again_number;
 	uint64_t again_args[6];
@@ -220,15 +223,6 @@ void nj_describe(struct nj_task *task, uint32_t fd, struct nj_descriptor *ret,
 uint32_t nj_evaluate(const struct nj_config *config, uint32_t arch, uint32_t number,
 		     uint64_t ip, const uint64_t args[6]);
 
-// regs.c: registers of a stopped tracee
-int nj_resume(int32_t tid, int request, int signal);
-int nj_skip(int32_t tid, int64_t result);
-int nj_get_registers(int32_t tid, struct user_regs_struct *ret);
-int nj_set_registers(int32_t tid, const struct user_regs_struct *registers);
-int nj_poke(int32_t tid, size_t offset, uint64_t value);
-int64_t nj_result(int32_t tid);
-extern const size_t nj_argument[6];  // where each argument is in user_regs_struct
-
 // read.c
 const struct nj_row *nj_row_of(const struct nj_jail *jail, const struct nj_task *task);
 const uint64_t *nj_args_of(const struct nj_task *task);
@@ -247,15 +241,20 @@ int nj_finish(struct nj_task *task, int64_t result);
 int nj_refuse(struct nj_jail *jail, struct nj_task *task, int error);
 
 // pin.c
-int nj_change(struct nj_task *task, int argument, uint64_t value);
+bool nj_folded(const struct nj_call *call);
 int nj_pin(struct nj_jail *jail, struct nj_task *task);
 int nj_go_on(struct nj_task *task);
+int nj_run(struct nj_task *task);
+int nj_run_with(struct nj_task *task, int argument, uint64_t value);
 uint32_t nj_messages_of(const struct nj_jail *jail, const struct nj_task *task);
 int nj_call_exit(struct nj_jail *jail, struct nj_task *task);
 int nj_call_cut_short(struct nj_task *task);
 
 // calls.c
 int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
+
+// shapes.c
+int nj_act_on(struct nj_jail *jail, struct nj_task *task);
 
 // cache.c
 struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task, bool any);

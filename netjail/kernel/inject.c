@@ -1,10 +1,11 @@
 // How the vault gets into a tracee: three system calls made in its name.
 //
-// The caller of an allowed call is turned into: the unused number of the filter
+// The caller of an allowed call is turned into: the one number of the filter
 // (whose USER_NOTIF lets us install a descriptor: no path, no scratch memory),
 // mmap, close, and where the kernel has it mseal. Then its own call runs again.
 // At every stop the architecture, number, arguments and instruction pointer must
-// be exactly what was injected; another thread may have rewritten the code.
+// be exactly what was injected; another thread may have rewritten the code. The calls
+// are of the ABI of the caller's own, whose instruction they run again.
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <poll.h>
@@ -22,7 +23,10 @@
 #ifndef SECCOMP_ADDFD_FLAG_SEND
 #define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
 #endif
-#define SYSCALL_SIZE 2  // of the syscall instruction
+// Of syscall, sysenter and int $0x80. After the vdso's sysenter or 32-bit syscall the
+// pointer is behind the int $0x80 that lies there for restarts
+// (arch/x86/entry/vdso/vdso32/system_call.S).
+#define SYSCALL_SIZE 2
 #define TRIES_MAX 3
 
 struct planned {
@@ -32,40 +36,33 @@ struct planned {
 
 static struct planned plan_of(const struct nj_jail *jail, const struct nj_task *task)
 {
+	const struct nj_abi *abi = task->call->abi;
+	uint64_t key = jail->config.notify_key;
+
 	switch (task->stage) {
 	case NJ_INJECT_FD:
-		return (struct planned){ jail->config.notify_number, { jail->config.notify_key } };
+		return (struct planned){ abi->word == 4 ? jail->config.notify_number_i386
+							: jail->config.notify_number,
+					 { (uint32_t)key, key >> 32 } };
 	case NJ_INJECT_MAP:
 	case NJ_INJECT_MAPPED:
-		return (struct planned){ SYS_mmap,
+		return (struct planned){ abi->mmap,
 					 { NJ_VAULT_BASE, NJ_VAULT_SIZE, PROT_READ,
 					   MAP_SHARED | MAP_FIXED_NOREPLACE,
 					   (uint64_t)task->injected_fd, 0 } };
 	case NJ_INJECT_CLOSE:
 	case NJ_INJECT_CLOSED:
-		return (struct planned){ SYS_close, { (uint64_t)task->injected_fd } };
+		return (struct planned){ abi->close, { (uint64_t)task->injected_fd } };
 	default:
 		return (struct planned){ SYS_mseal, { NJ_VAULT_BASE, NJ_VAULT_SIZE } };
 	}
 }
 
-static void load_arguments(struct user_regs_struct *regs, const struct planned *plan)
-{
-	regs->rdi = plan->args[0];
-	regs->rsi = plan->args[1];
-	regs->rdx = plan->args[2];
-	regs->r10 = plan->args[3];
-	regs->r8 = plan->args[4];
-	regs->r9 = plan->args[5];
-}
-
-static bool as_planned(const struct nj_task *task, const struct user_regs_struct *regs,
+static bool as_planned(const struct nj_task *task, struct user_regs_struct *regs,
 		       const struct planned *plan)
 {
 	return regs->rip == task->saved.rip && regs->orig_rax == plan->number &&
-	       regs->rdi == plan->args[0] && regs->rsi == plan->args[1] &&
-	       regs->rdx == plan->args[2] && regs->r10 == plan->args[3] &&
-	       regs->r8 == plan->args[4] && regs->r9 == plan->args[5];
+	       nj_arguments_are(task->call->abi, regs, plan->args);
 }
 
 static int block_signals(struct nj_task *task)
@@ -112,11 +109,12 @@ static bool expected(const struct nj_jail *jail, const struct seccomp_notif *ask
 
 	return task && task->stage == NJ_INJECT_FD &&
 	       asked->data.instruction_pointer == task->saved.rip &&
-	       asked->data.args[0] == jail->config.notify_key;
+	       asked->data.args[0] == (uint32_t)jail->config.notify_key &&
+	       asked->data.args[1] == jail->config.notify_key >> 32;
 }
 
 // Serve the notifications that wait; a program's own call of the number, made
-// with a key that it read somewhere, gets ENOSYS like any unused number.
+// with a key that it read somewhere, gets ENOSYS.
 void nj_answer_strangers(struct nj_jail *jail)
 {
 	struct pollfd poll_fd = { .fd = jail->listener, .events = POLLIN };
@@ -172,7 +170,7 @@ int nj_inject(struct nj_jail *jail, struct nj_task *task)
 	task->stage = NJ_INJECT_FD;
 	regs = task->saved;
 	plan = plan_of(jail, task);
-	load_arguments(&regs, &plan);
+	nj_arguments_set(task->call->abi, &regs, plan.args);
 	regs.orig_rax = plan.number;
 	error = nj_set_registers(task->tid, &regs);
 	if (!error)
@@ -211,7 +209,7 @@ static int step(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage)
 
 	task->stage = stage;
 	plan = plan_of(jail, task);
-	load_arguments(&regs, &plan);
+	nj_arguments_set(task->call->abi, &regs, plan.args);
 	regs.rax = plan.number;
 	regs.rip -= SYSCALL_SIZE;
 	regs.orig_rax = (uint64_t)-1;
@@ -276,7 +274,7 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
 		return error;
 	if (ptrace(PTRACE_GET_SYSCALL_INFO, task->tid, sizeof(info), &info) < 0)
 		return -errno;
-	if (info.arch != 0xC000003E || !is_due(task, entering, info.op) ||
+	if (info.arch != task->call->abi->arch || !is_due(task, entering, info.op) ||
 	    !as_planned(task, &regs, &plan)) {
 		*ret_own = true;
 		nj_inject_abandon(task);

@@ -10,6 +10,7 @@ void nj_remember_again(struct nj_task *task)
 	const struct __ptrace_syscall_info *info = &task->call->info;
 
 	task->again = true;
+	task->again_arch = info->arch;
 	task->again_ip = info->instruction_pointer;
 	task->again_number = info->seccomp.nr;
 	memcpy(task->again_args, info->seccomp.args, sizeof(task->again_args));
@@ -19,7 +20,8 @@ bool nj_is_again(const struct nj_task *task)
 {
 	const struct __ptrace_syscall_info *info = &task->call->info;
 
-	return task->again && task->again_ip == info->instruction_pointer &&
+	return task->again && task->again_arch == info->arch &&
+	       task->again_ip == info->instruction_pointer &&
 	       task->again_number == info->seccomp.nr &&
 	       !memcmp(task->again_args, info->seccomp.args, sizeof(task->again_args));
 }

@@ -1,8 +1,6 @@
 // A judged call on our copy of what was judged, from its start to its exit stop.
 #include <errno.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
 
 #include "core.h"
 
@@ -19,13 +17,42 @@ static bool will_restart(int64_t result)
 	       result == -ERESTART_RESTARTBLOCK;
 }
 
-// Point one argument at our copy; the exit stop puts it back.
-int nj_change(struct nj_task *task, int argument, uint64_t value)
+// Give the call another argument, mostly our copy's place; the exit stop puts it back.
+static int change(struct nj_task *task, int argument, uint64_t value)
 {
-	if (nj_args_of(task)[argument] == value)
+	struct nj_call *call = task->call;
+
+	if (!(call->changed & 1U << argument) && call->registers[argument] == value)
 		return 0;
-	task->call->changed |= 1U << argument;
-	return nj_poke(task->tid, nj_argument[argument], value);
+	call->changed |= 1U << argument;
+	return nj_poke(task->tid, call->abi->argument[argument], value);
+}
+
+static int change_number(struct nj_task *task, uint64_t number)
+{
+	task->call->renumbered = true;
+	return nj_poke(task->tid, offsetof(struct user_regs_struct, orig_rax), number);
+}
+
+// Its arguments were in memory: what it runs as is not what its caller called.
+bool nj_folded(const struct nj_call *call)
+{
+	return call->info.seccomp.nr != call->number;
+}
+
+// The registers as the judged call has them: only a folded one has others.
+static int lay_out(struct nj_task *task)
+{
+	struct nj_call *call = task->call;
+	int error = 0;
+
+	call->changed = 0;
+	call->renumbered = false;
+	if (!nj_folded(call))
+		return 0;
+	for (uint32_t i = 0; i < call->words && !error; i++)
+		error = change(task, (int)i, nj_args_of(task)[i]);
+	return error ? error : change_number(task, call->info.seccomp.nr);
 }
 
 // The name that the kernel gets: the judged one, or the path that pins it.
@@ -47,7 +74,7 @@ static void fill_message(const struct nj_call *call, uint8_t *slot, uint64_t add
 		message.msg_control = (void *)(address + NJ_SLOT_CONTROL);
 	memcpy(slot + NJ_SLOT_NAME, name, size);
 	memcpy(slot + NJ_SLOT_CONTROL, call->control, message.msg_controllen);
-	memcpy(slot, &message, sizeof(message));
+	nj_message_write(call->abi, &message, slot);
 }
 
 static int point_to(struct nj_jail *jail, struct nj_task *task, uint8_t *slot, uint64_t address)
@@ -56,24 +83,30 @@ static int point_to(struct nj_jail *jail, struct nj_task *task, uint8_t *slot, u
 	struct nj_call *call = task->call;
 	const uint8_t *name;
 	uint32_t size;
-	int error;
+	int error = lay_out(task);
 
-	call->changed = 0;
+	if (error)
+		return error;
 	if (call->shape == NJ_SENDMSG || call->shape == NJ_SENDMMSG) {
 		fill_message(call, slot, address);
-		error = nj_change(task, row->name, address);
+		error = change(task, row->name, address);
 		if (error || call->shape == NJ_SENDMSG)
 			return error;
 		// One sendmsg a message: sendmmsg would write its lengths into the vault.
-		error = nj_change(task, 2, nj_args_of(task)[row->flags]);
-		return error ? error
-			     : nj_poke(task->tid, offsetof(struct user_regs_struct, orig_rax),
-				       SYS_sendmsg);
+		error = change(task, 2, nj_args_of(task)[row->flags]);
+		return error ? error : change_number(task, call->abi->sendmsg);
 	}
 	name = name_of(call, &size);
 	memcpy(slot, name, size);
-	error = nj_change(task, row->name, address);
-	return error ? error : nj_change(task, row->length, size);
+	error = change(task, row->name, address);
+	return error ? error : change(task, row->length, size);
+}
+
+static int run_to_its_end(struct nj_task *task)
+{
+	task->again = false;
+	task->stage = NJ_IN_CALL;
+	return nj_resume(task->tid, PTRACE_SYSCALL, 0);
 }
 
 static int unpinned(struct nj_jail *jail, struct nj_task *task, int cause)
@@ -90,14 +123,10 @@ static int pin_verified(struct nj_jail *jail, struct nj_task *task)
 
 	if (error)
 		return unpinned(jail, task, -error);
-	task->again = false;
 	task->told = false;
 	task->tries = 0;
 	error = point_to(jail, task, slot, address);
-	if (error)
-		return error;
-	task->stage = NJ_IN_CALL;
-	return nj_resume(task->tid, PTRACE_SYSCALL, 0);
+	return error ? error : run_to_its_end(task);
 }
 
 // Let the judged call run on our copy of what was judged.
@@ -123,14 +152,15 @@ int nj_pin(struct nj_jail *jail, struct nj_task *task)
 
 static int restore(struct nj_task *task)
 {
+	const struct nj_call *call = task->call;
 	int error = 0;
 
 	for (int i = 0; i < 6 && !error; i++)
-		if (task->call->changed & 1U << i)
-			error = nj_poke(task->tid, nj_argument[i], nj_args_of(task)[i]);
-	if (!error && task->call->shape == NJ_SENDMMSG)
+		if (call->changed & 1U << i)
+			error = nj_poke(task->tid, call->abi->argument[i], call->registers[i]);
+	if (!error && call->renumbered)
 		error = nj_poke(task->tid, offsetof(struct user_regs_struct, orig_rax),
-				task->call->info.seccomp.nr);
+				call->number);
 	return error;
 }
 
@@ -140,28 +170,32 @@ int nj_go_on(struct nj_task *task)
 	return nj_resume(task->tid, PTRACE_CONT, 0);
 }
 
+// Let the call run as it was read: as it stands, or a folded one by its registers.
+int nj_run(struct nj_task *task)
+{
+	int error;
+
+	if (!nj_folded(task->call)) {
+		task->again = false;
+		return nj_go_on(task);
+	}
+	error = lay_out(task);
+	return error ? error : run_to_its_end(task);
+}
+
+// The same with one argument changed.
+int nj_run_with(struct nj_task *task, int argument, uint64_t value)
+{
+	int error = lay_out(task);
+
+	if (!error)
+		error = change(task, argument, value);
+	return error ? error : run_to_its_end(task);
+}
+
 static int set_result(struct nj_task *task, int64_t result)
 {
 	return nj_poke(task->tid, offsetof(struct user_regs_struct, rax), (uint64_t)result);
-}
-
-static size_t wanted(const struct nj_task *task)
-{
-	const struct msghdr *message = &task->call->message;
-	struct iovec vector[64];
-	size_t total = 0, left = message->msg_iovlen;
-
-	for (uint64_t at = (uint64_t)message->msg_iov; left;) {
-		size_t part = left < 64 ? left : 64;
-
-		if (nj_read_exactly(task->tid, at, vector, part * sizeof(*vector)))
-			break;
-		for (size_t i = 0; i < part; i++)
-			total += vector[i].iov_len;
-		left -= part;
-		at += part * sizeof(*vector);
-	}
-	return total;
 }
 
 static int next_message(struct nj_task *task)
@@ -172,7 +206,7 @@ static int next_message(struct nj_task *task)
 	if (error)
 		return error;
 	regs.rip -= 2;
-	regs.rax = task->call->info.seccomp.nr;
+	regs.rax = task->call->number;
 	regs.orig_rax = (uint64_t)-1;
 	error = nj_set_registers(task->tid, &regs);
 	task->call->index++;
@@ -192,17 +226,18 @@ uint32_t nj_messages_of(const struct nj_jail *jail, const struct nj_task *task)
 static int message_sent(struct nj_jail *jail, struct nj_task *task, int64_t result)
 {
 	struct nj_call *call = task->call;
-	uint64_t entry = nj_args_of(task)[nj_row_of(jail, task)->name] +
-			 call->index * sizeof(struct mmsghdr);
+	uint64_t vector = nj_args_of(task)[nj_row_of(jail, task)->name];
+	uint64_t at = nj_message_length_at(call->abi, vector, call->index);
 	uint32_t length = (uint32_t)result;
 	int error = 0;
 
-	if (result >= 0 && nj_write(task->tid, entry + offsetof(struct mmsghdr, msg_len), &length,
-				    sizeof(length)) != sizeof(length))
+	if (result >= 0 &&
+	    nj_write(task->tid, at, &length, sizeof(length)) != sizeof(length))
 		result = -EFAULT;
 	if (result >= 0) {
 		call->sent++;
-		if (call->index + 1 < nj_messages_of(jail, task) && length >= wanted(task))
+		if (call->index + 1 < nj_messages_of(jail, task) &&
+		    length >= nj_message_size(call->abi, task->tid, &call->message))
 			return next_message(task);
 	} else if (will_restart(result) && !call->sent) {
 		nj_remember_again(task);
@@ -219,6 +254,7 @@ int nj_call_exit(struct nj_jail *jail, struct nj_task *task)
 {
 	int64_t result = nj_result(task->tid);
 	uint64_t token = task->token;
+	bool pinned = task->slot >= 0;
 	int error = restore(task);
 
 	nj_slot_free(jail, task);
@@ -228,7 +264,7 @@ int nj_call_exit(struct nj_jail *jail, struct nj_task *task)
 	if (token)
 		*jail->stop = (struct nj_stop){ .kind = NJ_RESULT, .tid = task->tid, .token = token,
 						.result = will_restart(result) ? -EINTR : result };
-	if (task->call->shape == NJ_SENDMMSG) {
+	if (pinned && task->call->shape == NJ_SENDMMSG) {
 		error = message_sent(jail, task, result);
 	} else {
 		if (will_restart(result)) {

@@ -17,7 +17,8 @@ from collections.abc import Callable
 import msgspec
 
 from netjail.errors import HostError, KernelError
-from netjail.syscalls import NOTIFY_NUMBER
+from netjail.stops import Arch
+from netjail.syscalls import NOTIFY_NUMBERS
 
 # What each version brought: sealed memfd 5.1, PTRACE_GET_SYSCALL_INFO 5.3,
 # pidfd_getfd 5.6, SECCOMP_IOCTL_NOTIF_ADDFD 5.9; 5.10 has long-term support.
@@ -96,7 +97,7 @@ def probe(proc: str = "/proc") -> Host:
             f"the compiled core does not load: {error}", "install netjail for this Python"
         ) from error
     ret = ffi.new("struct nj_host *")
-    result = lib.nj_probe(NOTIFY_NUMBER, ret)
+    result = lib.nj_probe(NOTIFY_NUMBERS[Arch.X86_64], ret)
     if result < 0:
         raise KernelError("probing this host", -result)
     status, proc_error = _status(proc)
@@ -248,8 +249,8 @@ NEEDS: tuple[Need, ...] = (
     (
         lambda host: host.notification_error != 0,
         lambda host: "a seccomp filter around netjail swallows its notifications",
-        f"that filter must let system call {NOTIFY_NUMBER} through: docker run --security-opt"
-        " seccomp=PROFILE",
+        f"that filter must let system call {NOTIFY_NUMBERS[Arch.X86_64]} through:"
+        " docker run --security-opt seccomp=PROFILE",
     ),
     (
         lambda host: host.seal_error != 0,

@@ -68,7 +68,7 @@ static void read_name(struct nj_task *task, uint64_t address, int32_t size)
 
 // Control messages that send an allowed packet elsewhere: IP_RETOPTS of ip(7)
 // and the routing headers of RFC 3542 and RFC 2292.
-static const int REROUTING[][2] = {
+static const uint32_t REROUTING[][2] = {
 	{ IPPROTO_IP, 7 /* IP_RETOPTS */ },
 	{ IPPROTO_IPV6, 57 /* IPV6_RTHDR */ },
 	{ IPPROTO_IPV6, 5 /* IPV6_2292RTHDR */ },
@@ -84,15 +84,14 @@ static const uint32_t STEERING[][4] = {
 	{ IPPROTO_IPV6, 2 /* IPV6_2292PKTINFO */, 20, 16 },
 };
 
-static bool steers(const struct cmsghdr *part)
+static bool steers(const struct nj_control *part)
 {
 	uint32_t device = 0;
 
 	for (size_t i = 0; i < sizeof(STEERING) / sizeof(*STEERING); i++)
-		if (part->cmsg_level == (int)STEERING[i][0] &&
-		    part->cmsg_type == (int)STEERING[i][1] &&
-		    part->cmsg_len >= CMSG_LEN(STEERING[i][2]))
-			memcpy(&device, CMSG_DATA(part) + STEERING[i][3], sizeof(device));
+		if (part->level == STEERING[i][0] && part->type == STEERING[i][1] &&
+		    part->size >= STEERING[i][2])
+			memcpy(&device, part->data + STEERING[i][3], sizeof(device));
 	return device > NJ_LOOPBACK_DEVICE;
 }
 
@@ -133,22 +132,18 @@ static bool to_this_machine(const struct nj_call *call)
 
 static int check_control(struct nj_call *call)
 {
-	size_t size = call->message.msg_controllen;
-	const struct cmsghdr *part;
+	struct nj_control part;
+	size_t at = 0;
+	int found;
 
-	// In the kernel's steps, CMSG_OK() and __cmsg_nxthdr() of linux/socket.h: a C
-	// library's may pass over a part that the kernel takes.
-	for (size_t at = 0; at + sizeof(*part) <= size; at += CMSG_ALIGN(part->cmsg_len)) {
-		part = (const struct cmsghdr *)(call->control + at);
-		if (part->cmsg_len < sizeof(*part) || part->cmsg_len > size - at)
-			return EINVAL;
+	while ((found = nj_control_next(call->abi, call->control, call->message.msg_controllen,
+					&at, &part)) > 0) {
 		for (size_t i = 0; i < sizeof(REROUTING) / sizeof(*REROUTING); i++)
-			if (part->cmsg_level == REROUTING[i][0] &&
-			    part->cmsg_type == REROUTING[i][1])
+			if (part.level == REROUTING[i][0] && part.type == REROUTING[i][1])
 				return EPERM;
-		call->steered |= steers(part);
+		call->steered |= steers(&part);
 	}
-	return 0;
+	return -found;
 }
 
 // It leaves by a device that the program chose. Whoever listens there, it may not be who
@@ -182,7 +177,7 @@ static void read_message(struct nj_task *task, uint64_t address)
 	struct msghdr *message = &call->message;
 	int32_t size;
 
-	call->fault = nj_read_exactly(task->tid, address, message, sizeof(*message));
+	call->fault = nj_message_read(call->abi, task->tid, address, message);
 	if (call->fault)
 		return;
 	size = (int32_t)message->msg_namelen;
@@ -224,7 +219,7 @@ void nj_read_call(struct nj_jail *jail, struct nj_task *task)
 		read_message(task, args[row->name]);
 		break;
 	case NJ_SENDMMSG:
-		read_message(task, args[row->name] + call->index * sizeof(struct mmsghdr));
+		read_message(task, nj_message_at(call->abi, args[row->name], call->index));
 		break;
 	}
 }

@@ -5,9 +5,6 @@
 
 #define AT(field) offsetof(struct user_regs_struct, field)
 
-// The x86-64 calling convention of syscall(2).
-const size_t nj_argument[6] = { AT(rdi), AT(rsi), AT(rdx), AT(r10), AT(r8), AT(r9) };
-
 int nj_resume(int32_t tid, int request, int signal)
 {
 	return ptrace(request, tid, 0, (long)signal) < 0 ? -errno : 0;

@@ -1,5 +1,6 @@
 // Signals on their way to a tracee.
 #include <errno.h>
+#include <linux/audit.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -11,7 +12,7 @@
 // system calls and library functions by signal handlers"; those of sockets where a
 // timeout is set). One that sent something says so instead. connect and close are not
 // here: running them twice is not the same as once.
-static const int64_t RERUN[] = {
+static const uint32_t RERUN[] = {
 	SYS_epoll_wait,	  SYS_epoll_pwait,   441 /* epoll_pwait2 */, SYS_semop,
 	SYS_semtimedop,	  SYS_rt_sigtimedwait, SYS_io_getevents,     SYS_recvfrom,
 	SYS_recvmsg,	  SYS_recvmmsg,	     SYS_accept,	     SYS_accept4,
@@ -19,12 +20,41 @@ static const int64_t RERUN[] = {
 	SYS_writev,	  SYS_sendto,	     SYS_sendmsg,
 };
 
-static bool can_rerun(int64_t number)
+// The same by the numbers of i386, some of which have a second one for wider times.
+static const uint32_t RERUN_I386[] = {
+	256, 319, 441 /* epoll */, 420 /* semtimedop */, 177, 421 /* rt_sigtimedwait */,
+	247 /* io_getevents */, 371, 372, 337, 417 /* receiving */, 364 /* accept4 */,
+	3, 145, 4, 146 /* read, write */, 401 /* msgrcv */, 369, 370 /* sending */,
+};
+
+// Those that its socketcall and ipc have, by their first argument.
+static const uint32_t RERUN_SOCKETCALL[] = { 5, 9, 10, 11, 12, 16, 17, 18, 19 };
+static const uint32_t RERUN_IPC[] = { 1 /* SEMOP */, 4 /* SEMTIMEDOP */, 12 /* MSGRCV */ };
+
+#define HAS(table, number) has(table, sizeof(table) / sizeof(*(table)), number)
+
+static bool has(const uint32_t *table, size_t count, uint64_t number)
 {
-	for (size_t i = 0; i < sizeof(RERUN) / sizeof(*RERUN); i++)
-		if (RERUN[i] == number)
+	for (size_t i = 0; i < count; i++)
+		if (table[i] == number)
 			return true;
 	return false;
+}
+
+// At a signal's stop the kernel still knows under which ABI the call was made.
+static bool can_rerun(int32_t tid, const struct user_regs_struct *regs)
+{
+	struct __ptrace_syscall_info info;
+
+	if (ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info) < 0)
+		return false;
+	if (info.arch != AUDIT_ARCH_I386)
+		return HAS(RERUN, regs->orig_rax);
+	if (regs->orig_rax == 102 /* socketcall */)
+		return HAS(RERUN_SOCKETCALL, (uint32_t)regs->rbx);
+	if (regs->orig_rax == 117 /* ipc */)
+		return HAS(RERUN_IPC, regs->rbx & 0xFFFF);
+	return HAS(RERUN_I386, regs->orig_rax);
 }
 
 struct masks {
@@ -79,7 +109,7 @@ static int undo_interruption(struct nj_task *task, int signal)
 	if (nj_get_registers(task->tid, &regs) < 0)
 		return -ESRCH;
 	if ((int64_t)regs.orig_rax < 0 || (int64_t)regs.rax != -EINTR ||
-	    !can_rerun((int64_t)regs.orig_rax) || read_masks(task->tid, &masks) < 0)
+	    !can_rerun(task->tid, &regs) || read_masks(task->tid, &masks) < 0)
 		return 0;
 	if (masks.caught & bit || !(masks.ignored & bit || ignored_by_default(signal)))
 		return 0;

@@ -21,8 +21,8 @@ from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
 from netjail.kernel.owners import Owners
 from netjail.model import Process
-from netjail.stops import Descriptor, Stop
-from netjail.syscalls import NOTIFY_NUMBER, ROWS
+from netjail.stops import Arch, Descriptor, Stop
+from netjail.syscalls import NOTIFY_NUMBERS, ROWS
 
 _DRAINED = 4096
 
@@ -79,14 +79,25 @@ class Jail:
         self._rows = ffi.new(
             "struct nj_row[]",
             [
-                (r.shape, r.descriptor_arg, r.name_arg, r.length_arg, r.flags_arg, r.error)
+                (
+                    r.shape,
+                    r.descriptor_arg,
+                    r.name_arg,
+                    r.length_arg,
+                    r.flags_arg,
+                    r.error,
+                    r.runs,
+                    r.words,
+                )
                 for r in ROWS
             ],
         )
         config = ffi.new("struct nj_config *")
         config.rows, config.row_count = self._rows, len(ROWS)
         config.filter, config.filter_length = self._program, len(program) // 8
-        config.notify_number, config.notify_key = NOTIFY_NUMBER, key
+        config.notify_number = NOTIFY_NUMBERS[Arch.X86_64]
+        config.notify_number_i386 = NOTIFY_NUMBERS[Arch.I386]
+        config.notify_key = key
         config.owners = owners.handle
         self._owners = owners
         ret = ffi.new("struct nj_jail **")

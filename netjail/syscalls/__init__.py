@@ -17,11 +17,11 @@ from netjail.syscalls.rows import (
     Row,
     Shape,
 )
-from netjail.syscalls.table import NOTIFY_NUMBER, ROWS, VAULT_BASE, VAULT_END, VAULT_SIZE
+from netjail.syscalls.table import NOTIFY_NUMBERS, ROWS, VAULT_BASE, VAULT_END, VAULT_SIZE
 
 __all__ = [
     "ALLOW",
-    "NOTIFY_NUMBER",
+    "NOTIFY_NUMBERS",
     "ROWS",
     "TRACE",
     "VAULT_BASE",

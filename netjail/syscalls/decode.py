@@ -58,6 +58,8 @@ def decode(stop: Stop, rare: frozenset[Protocol] = frozenset()) -> Attempt | Ver
     operation = _OPERATIONS.get(row.shape, Operation.FORBIDDEN)
     if operation is Operation.SOCKET:
         return _socket(stop, row)
+    if row.shape is Shape.FOLDED:
+        return _refused(stop.fault)
     if operation is Operation.FORBIDDEN:
         return unread(stop)
     broken = _broken(stop, row)

@@ -28,6 +28,7 @@ class Shape(enum.IntEnum):
     DUMPABLE = 11  # answered, not done: who is not dumpable cannot be read
     PRLIMIT = 12  # let through for processes of the jail: *name_arg* has the pid
     FILTER = 13  # the vault is set up first: a new filter, or a limit, may forbid it then
+    FOLDED = 14  # its arguments are in memory: runs as the call of row.runs instead
 
 
 class Compare(enum.Enum):
@@ -78,7 +79,9 @@ class Row(msgspec.Struct, frozen=True):
 
     name: str
     number: int
-    """-1: every number of *arch*."""
+    """x86-64's, -1: it has none. The arguments are the same for i386."""
+    i386: int
+    """i386's, -1: it has none."""
     shape: Shape
     clauses: tuple[Clause, ...] = ()
     otherwise: Action = ALLOW
@@ -93,4 +96,10 @@ class Row(msgspec.Struct, frozen=True):
     """For the summary: who wants this call, and how to do without."""
     weak: bool = False
     """Only in the filter for a host whose Landlock cannot hold it."""
-    arch: Arch = Arch.X86_64
+    runs: int = -1
+    """What a folded call runs as, by *words* words from where *name_arg* points."""
+    words: int = 0
+
+    def number_on(self, arch: Arch) -> int:
+        """The number under an ABI, -1: it has none."""
+        return self.i386 if arch is Arch.I386 else self.number
