@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import confine
@@ -42,10 +42,10 @@ class Host:
 def trace_in(runner: Runner) -> Callable[..., Result]:
     """``trace_in(host, *options, fixture=…)``: as ``trace``, on another host."""
 
-    def run(host: Host, *options: str, **what: object) -> Result:
+    def run(host: Host, *options: str, around: Sequence[str] = (), **what: object) -> Result:
         runner.runs += 1
         journal = runner.workdir / f"events-{runner.runs}.jsonl"
-        words = [*host.around(runner), *runner.inner("--events", str(journal), *options)]
+        words = [*around, *host.around(runner), *runner.inner("--events", str(journal), *options)]
         result = runner.run([*words, *runner.command(**what)])
         return Result(result.status, result.stdout, result.stderr, read_events(journal))
 
@@ -107,6 +107,132 @@ def test_no_race_is_won(trace_in, serve, workdir, host, what, kind):
     assert result.exit_code == 0, result.stderr
     assert denied.accepted == 0
     assert allowed.accepted >= 20
+
+
+@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("how", [[], ["-f"]], ids=["one-process", "two-processes"])
+@pytest.mark.parametrize(
+    "listen",
+    [
+        "tcp://127.0.0.1:0",
+        "tcp://0.0.0.0:0",
+        "mptcp://127.0.0.1:0",
+        "udp://127.0.0.1:0",
+        "unix:socket",
+        "unix:@netjail-{dir}",
+    ],
+)
+def test_the_jail_reaches_itself(trace_in, workdir, host, listen, how):
+    target = listen.replace("{dir}", workdir.name)
+    result = trace_in(host, fixture="self_connect", args=[*how, target])
+    assert result.exit_code == 0, result.stderr
+
+
+# Where pidfd_getfd is refused, the tracee lends what it calls with: kernel/lend.c.
+LENDERS = [
+    pytest.param(Host(confine.DOCKER), id="docker"),
+    pytest.param(Host(without(438)), id="no-pidfd-getfd"),
+]
+
+
+@pytest.mark.parametrize("host", LENDERS)
+def test_the_kind_of_a_descriptor_is_known(trace_in, serve, host):
+    """A rule for TCP alone would not do for a descriptor that could be a UDP socket."""
+    server = serve()
+    rule = f"tcp://127.0.0.1:{server.port}"
+    result = trace_in(host, "--allow", rule, fixture="connect_inet", to=server)
+    assert (result.exit_code, server.accepted) == (0, 1)
+    assert [event.proto for event in result.attempts] == ["tcp"]
+
+
+@pytest.mark.parametrize("host", LENDERS)
+def test_swapping_descriptors_reaches_no_other_protocol(trace_in, serve, host):
+    allowed = serve("tcp")
+    denied = serve("udp", port=allowed.port)
+    rule = f"tcp://127.0.0.1:{allowed.port}"
+    args = ["descriptor", "thread", "1"]
+    result = trace_in(host, "--allow", rule, fixture="flip", args=args, to=[allowed, denied])
+    assert result.exit_code == 0
+    assert denied.accepted == 0
+
+
+@pytest.mark.parametrize("host", LENDERS)
+def test_a_listener_is_tied_to_this_machine(trace_in, host):
+    result = trace_in(host, fixture="self_connect", args=["-s", "tcp://0.0.0.0:0"])
+    assert (result.exit_code, result.stdout.split()[1:]) == (0, ["'lo'"]), result.stderr
+
+
+BAD = """
+import errno, os, socket, sys
+where = ("127.0.0.1", {port})
+closed = socket.socket()
+os.close(closed.fileno())
+for call in (lambda: closed.connect(where), lambda: closed.listen(), lambda: closed.bind(where)):
+    try:
+        call()
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize("host", LENDERS)
+def test_a_closed_descriptor_is_none(trace_in, runner, serve, host):
+    server = serve()
+    rule = f"127.0.0.1:{server.port}"
+    command = [runner.python, "-c", BAD.format(port=server.port)]
+    plain = runner.native(command=command)
+    jailed = trace_in(host, "--allow", rule, command=command)
+    assert (jailed.exit_code, jailed.stdout) == (0, plain.stdout)
+    assert plain.stdout.split() == ["EBADF"] * 3
+
+
+FULL = """
+import os, resource, socket
+first, second = socket.socket(), socket.socket()
+second.bind(("127.0.0.1", 0))
+resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+try:
+    while True:
+        os.dup(0)
+except OSError:
+    pass
+print(first.connect_ex(("127.0.0.1", {port})))
+try:
+    second.listen()
+except OSError as error:
+    print(error.errno)
+"""
+
+
+@pytest.mark.parametrize("host", LENDERS)
+def test_a_full_table_of_descriptors_lends_nothing(trace_in, runner, serve, host):
+    """Its kind is unknown then: judged as every kind, and it cannot be tied to listen."""
+    server = serve()
+    command = [runner.python, "-c", FULL.format(port=server.port)]
+    result = trace_in(host, "--allow", f"127.0.0.1:{server.port}", command=command)
+    assert (result.exit_code, result.stdout.split()) == (0, ["0", str(errno.EPERM)])
+    assert server.accepted == 1
+    assert "tcp+udp" in {event.proto for event in result.attempts}
+
+
+MANY = """
+import socket
+for _ in range(300):
+    with socket.create_connection(("127.0.0.1", {port})) as client:
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+"""
+
+
+@pytest.mark.parametrize("host", LENDERS)
+def test_what_was_lent_is_given_back(trace_in, runner, serve, host):
+    """Else a closed connection would stay open, and our own table would fill up."""
+    server = serve()
+    limits = ["prlimit", "--nofile=60:60"]
+    code = MANY.format(port=server.port)
+    command = [runner.python, "-c", code]
+    result = trace_in(host, "--allow", f"127.0.0.1:{server.port}", command=command, around=limits)
+    assert (result.exit_code, server.accepted) == (0, 300), result.stderr
 
 
 REFUSED = [

@@ -127,10 +127,11 @@ int nj_listen(struct nj_jail *jail, int32_t tid, int32_t local, int32_t *ret)
 	struct nj_task *task = parked(jail, tid);
 	int fd, error;
 
-	if (!task || task->call->duplicate < 0)
+	if (!task)
 		return -ESRCH;
+	// Without a duplicate it cannot be tied, nor be the one that was judged.
 	fd = task->call->duplicate;
-	error = listen_on(fd, (int)task->call->info.seccomp.args[1], local);
+	error = fd < 0 ? -EPERM : listen_on(fd, (int)task->call->info.seccomp.args[1], local);
 	// An MPTCP listener that cannot be found counts as somebody else's.
 	if (!error)
 		(void)nj_owners_listener(jail->config.owners, fd);

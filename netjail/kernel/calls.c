@@ -114,6 +114,7 @@ int nj_call_stop(struct nj_jail *jail, struct nj_task *task)
 	if (trapped(action) && task->call->shape == NJ_FOLDED)
 		action = unfold(jail, task);
 	start_or_go_on(task, next);
+	nj_lend_begun(task);
 	if (trapped(action))
 		return nj_act_on(jail, task);
 	if (nj_folded(task->call) && action == SECCOMP_RET_ALLOW)

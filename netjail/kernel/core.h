@@ -15,6 +15,7 @@
 
 #include "abi.h"
 #include "api.h"
+#include "descriptor.h"
 
 // The vault lies below every program that the usual linkers place (lld's
 // 0x200000 is the lowest) and above mmap_min_addr; syscalls.py has the same two.
@@ -116,6 +117,7 @@ struct nj_task {
 	int32_t injected_fd;
 	uint32_t tries;        // injections for the call under way
 	int32_t vault_error;   // why the last of them failed
+	struct nj_lending lending;
 	// A call that will come through the filter again and is no new attempt.
 	bool again;
 	bool told;             // its result so far, EINTR, is in the journal
@@ -160,6 +162,7 @@ struct nj_jail {
 	int32_t listener;      // seccomp notifications, -1 before the filter exists
 	bool launching;        // our own code still runs in the child
 	bool seal;             // the kernel has mseal
+	bool lends;            // pidfd_getfd is refused
 	int32_t launch_error;
 	uint8_t *vault;
 	int32_t vault_fd;      // read-only, what tracees map
@@ -213,11 +216,6 @@ void nj_read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent);
 // memory.c: all return the bytes moved or -errno
 int64_t nj_read(int32_t tid, uint64_t address, void *data, size_t size);
 int64_t nj_write(int32_t tid, uint64_t address, const void *data, size_t size);
-
-// descriptor.c
-int nj_duplicate(struct nj_task *task, uint32_t fd);
-void nj_describe(struct nj_task *task, uint32_t fd, struct nj_descriptor *ret,
-		 int32_t *ret_duplicate);
 
 // filter.c
 uint32_t nj_evaluate(const struct nj_config *config, uint32_t arch, uint32_t number,
@@ -273,7 +271,7 @@ void nj_slot_free(struct nj_jail *jail, struct nj_task *task);
 int nj_inject(struct nj_jail *jail, struct nj_task *task);
 int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
 void nj_inject_abandon(struct nj_task *task);
-void nj_answer_strangers(struct nj_jail *jail);
+void nj_answer_strangers(struct nj_jail *jail);  // notify.c
 
 // passing.c, holder.c, capabilities.c, inbound.c
 int nj_send_descriptor(int channel, int fd, int32_t number);

@@ -54,9 +54,11 @@ static int room(void)
 // The pidfd is kept with the task while there is room: who calls once calls again.
 int nj_duplicate(struct nj_task *task, uint32_t fd)
 {
-	int pidfd = task->pidfd < 0 ? open_pidfd(task) : task->pidfd;
-	int duplicate;
+	int pidfd, duplicate;
 
+	if (task->lending.lent != NJ_NOTHING_LENT)
+		return nj_lent(task, fd);
+	pidfd = task->pidfd < 0 ? open_pidfd(task) : task->pidfd;
 	if (pidfd < 0)
 		return -errno;
 	duplicate = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);

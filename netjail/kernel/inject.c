@@ -1,4 +1,5 @@
-// How the vault gets into a tracee: three system calls made in its name.
+// How the vault gets into a tracee: system calls made in its name, and notify.c. In the
+// same way a descriptor comes out (lend.c), with sendmsg in place of mmap.
 //
 // The caller of an allowed call is turned into: the one number of the filter
 // (whose USER_NOTIF lets us install a descriptor: no path, no scratch memory),
@@ -7,10 +8,8 @@
 // be exactly what was injected; another thread may have rewritten the code. The calls
 // are of the ABI of the caller's own, whose instruction they run again.
 #include <errno.h>
-#include <linux/seccomp.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -19,9 +18,6 @@
 
 #ifndef SYS_mseal
 #define SYS_mseal 462
-#endif
-#ifndef SECCOMP_ADDFD_FLAG_SEND
-#define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
 #endif
 // Of syscall, sysenter and int $0x80. After the vdso's sysenter or 32-bit syscall the
 // pointer is behind the int $0x80 that lies there for restarts
@@ -46,6 +42,10 @@ static struct planned plan_of(const struct nj_jail *jail, const struct nj_task *
 					 { (uint32_t)key, key >> 32 } };
 	case NJ_INJECT_MAP:
 	case NJ_INJECT_MAPPED:
+		if (task->lending.under_way)
+			return (struct planned){ abi->sendmsg,
+						 { (uint64_t)task->injected_fd, task->lending.address,
+						   MSG_DONTWAIT | MSG_NOSIGNAL } };
 		return (struct planned){ abi->mmap,
 					 { NJ_VAULT_BASE, NJ_VAULT_SIZE, PROT_READ,
 					   MAP_SHARED | MAP_FIXED_NOREPLACE,
@@ -73,63 +73,6 @@ static int block_signals(struct nj_task *task)
 	if (ptrace(PTRACE_GETSIGMASK, task->tid, sizeof(task->mask), &task->mask) < 0)
 		return -errno;
 	return ptrace(PTRACE_SETSIGMASK, task->tid, sizeof(all), &all) < 0 ? -errno : 0;
-}
-
-static void answer(const struct nj_jail *jail, uint64_t id, int error, int64_t value)
-{
-	struct seccomp_notif_resp response = { .id = id, .error = error, .val = value };
-
-	// The asker may have died meanwhile; nothing is left to answer then.
-	(void)ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
-}
-
-static void hand_over(const struct nj_jail *jail, uint64_t id)
-{
-	struct seccomp_notif_addfd request = {
-		.id = id,
-		.flags = SECCOMP_ADDFD_FLAG_SEND,
-		.srcfd = (uint32_t)jail->vault_fd,
-		.newfd_flags = 02000000,  // O_CLOEXEC
-	};
-	int fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
-
-	if (fd < 0 && errno == EINVAL) {  // before Linux 5.14
-		request.flags = 0;
-		fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
-		if (fd >= 0)
-			answer(jail, id, 0, fd);
-	}
-	if (fd < 0)
-		answer(jail, id, -errno, 0);
-}
-
-static bool expected(const struct nj_jail *jail, const struct seccomp_notif *asked)
-{
-	struct nj_task *task = nj_task_find((struct nj_jail *)jail, (int32_t)asked->pid);
-
-	return task && task->stage == NJ_INJECT_FD &&
-	       asked->data.instruction_pointer == task->saved.rip &&
-	       asked->data.args[0] == (uint32_t)jail->config.notify_key &&
-	       asked->data.args[1] == jail->config.notify_key >> 32;
-}
-
-// Serve the notifications that wait; a program's own call of the number, made
-// with a key that it read somewhere, gets ENOSYS.
-void nj_answer_strangers(struct nj_jail *jail)
-{
-	struct pollfd poll_fd = { .fd = jail->listener, .events = POLLIN };
-
-	while (jail->listener >= 0 && poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLIN) {
-		struct seccomp_notif asked;
-
-		memset(&asked, 0, sizeof(asked));
-		if (ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
-			return;
-		if (expected(jail, &asked))
-			hand_over(jail, asked.id);
-		else
-			answer(jail, asked.id, -ENOSYS, 0);
-	}
 }
 
 // The task was let go towards its notification. It gets there at once, or stops
@@ -224,18 +167,23 @@ static int after_exit(struct nj_jail *jail, struct nj_task *task, int64_t result
 	case NJ_INJECT_FD:
 		if (result < 0) {
 			task->vault_error = (int)-result;
+			nj_lend_end(task);
 			return run_again(task);
 		}
 		task->injected_fd = (int32_t)result;
 		return step(jail, task, NJ_INJECT_MAP);
 	case NJ_INJECT_MAPPED:
+		if (task->lending.under_way)
+			nj_lend_sent(jail, task, result);
 		// EEXIST: another thread of the process was quicker, or put something
 		// in its place; the check of the mapping will tell which.
-		task->vault_error = result < 0 && result != -EEXIST ? (int)-result : 0;
+		else
+			task->vault_error = result < 0 && result != -EEXIST ? (int)-result : 0;
 		return step(jail, task, NJ_INJECT_CLOSE);
 	case NJ_INJECT_CLOSED:
-		if (jail->seal && !task->vault_error)
+		if (jail->seal && !task->vault_error && !task->lending.under_way)
 			return step(jail, task, NJ_INJECT_SEAL);
+		nj_lend_end(task);
 		return run_again(task);
 	default:
 		return run_again(task);
@@ -292,5 +240,6 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own)
 void nj_inject_abandon(struct nj_task *task)
 {
 	task->stage = NJ_RUNNING;
+	nj_lend_end(task);
 	(void)restore_mask(task);
 }

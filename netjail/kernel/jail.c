@@ -38,6 +38,7 @@ int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_
 	jail->cache = calloc(NJ_CACHE_SETS * NJ_CACHE_WAYS, sizeof(*jail->cache));
 	// EINVAL: the kernel has mseal and dislikes the flags; ENOSYS: before 6.10.
 	jail->seal = syscall(462, 0, 0, ~0UL) < 0 && errno == EINVAL;
+	jail->lends = nj_must_lend();
 	error = jail->cache ? nj_vault_open(jail) : -ENOMEM;
 	if (!error)
 		error = nj_watch_start(jail);

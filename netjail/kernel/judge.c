@@ -105,16 +105,11 @@ static bool is_usual(const struct nj_descriptor *found)
 // A verdict that holds whatever the descriptor usually is. A datagram socket is looked
 // at all the same: it can receive once it sends or connects. The number says nothing:
 // the next socket of a program often has the last one's.
-static struct nj_cached *known_for_any(struct nj_jail *jail, struct nj_task *task, uint32_t fd)
+static struct nj_cached *known_for_any(struct nj_jail *jail, struct nj_task *task)
 {
-	struct nj_cached *known = NULL;
+	const struct nj_call *call = task->call;
 
-	if (!task->call->steered)
-		known = nj_cache_find(jail, task, true);
-	if (!known || known->error)
-		return task->call->fault ? NULL : known;
-	describe(jail, task, fd);
-	return task->call->fault || !is_usual(&task->call->descriptor) ? NULL : known;
+	return call->steered || call->fault ? NULL : nj_cache_find(jail, task, true);
 }
 
 static int carry_out(struct nj_jail *jail, struct nj_task *task, struct nj_cached *known)
@@ -133,18 +128,26 @@ int nj_judge(struct nj_jail *jail, struct nj_task *task)
 	uint32_t size = call->name_size;
 	uint8_t name[NJ_NAME_MAX];
 	struct nj_cached *known;
+	int lending;
 
 	memcpy(name, call->name, size);
 	nj_read_call(jail, task);
 	// It names nobody: what it goes to was judged when it was connected.
 	if (!call->named && !call->fault)
 		return nj_pin(jail, task);
-	known = known_for_any(jail, task, fd);
-	if (known) {
+	known = known_for_any(jail, task);
+	if (known && known->error) {
+		nj_lend_forget(task);
+	} else {
+		lending = nj_lend(jail, task, fd);
+		if (lending)
+			return lending < 0 ? lending : 0;
+		describe(jail, task, fd);
+	}
+	if (known && !call->fault && (known->error || is_usual(&call->descriptor))) {
 		compare(task, name, size, 0);
 		return carry_out(jail, task, known);
 	}
-	describe(jail, task, fd);
 	compare(task, name, size, cookie);
 	known = nj_cache_find(jail, task, false);
 	return known ? carry_out(jail, task, known) : nj_ask_python(jail, task);

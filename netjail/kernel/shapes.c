@@ -23,9 +23,13 @@ static int on_listen(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_call *call = task->call;
 	socklen_t size = sizeof(call->name);
+	int lending;
 
 	if (call->duplicate >= 0)
 		return nj_ask_python(jail, task);
+	lending = nj_lend(jail, task, (uint32_t)nj_args_of(task)[0]);
+	if (lending)
+		return lending < 0 ? lending : 0;
 	nj_describe(task, (uint32_t)nj_args_of(task)[0], &call->descriptor, &call->duplicate);
 	call->fault = 0;
 	call->name_size = 0;
@@ -43,8 +47,11 @@ static int on_bind(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_call *call = task->call;
 	const struct nj_descriptor *found = &call->descriptor;
+	int lending = nj_lend(jail, task, (uint32_t)nj_args_of(task)[0]);
 	bool none;
 
+	if (lending)
+		return lending < 0 ? lending : 0;
 	nj_describe(task, (uint32_t)nj_args_of(task)[0], &call->descriptor, NULL);
 	nj_own_socket(jail, found);
 	none = found->error == EBADF || found->error == ENOTSOCK;

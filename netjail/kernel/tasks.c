@@ -80,6 +80,7 @@ int nj_task_add(struct nj_jail *jail, int32_t tid, struct nj_process *process,
 	task->process = process;
 	task->slot = -1;
 	task->pidfd = -1;
+	task->lending.lent = NJ_NOTHING_LENT;
 	process->refs++;
 	process->threads++;
 	task->next = *bucket(jail, tid);
@@ -101,6 +102,7 @@ void nj_task_remove(struct nj_jail *jail, struct nj_task *task)
 	if (task->call && task->call->duplicate >= 0)
 		close(task->call->duplicate);
 	free(task->call);
+	nj_lend_forget(task);
 	if (task->pidfd >= 0)
 		close(task->pidfd);
 	task->process->threads--;

@@ -132,6 +132,7 @@ static int exec_stop(struct nj_jail *jail, struct nj_task *task)
 		nj_adopt_unclaimed(jail);
 	}
 	nj_slot_free(jail, task);
+	nj_lend_forget(task);
 	task->stage = NJ_RUNNING;
 	task->again = false;
 	nj_forgone(jail, task);

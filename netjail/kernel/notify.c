@@ -1,0 +1,71 @@
+// Notifications of the filter's one number: descriptors on their way into tracees.
+#include <errno.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "core.h"
+
+#ifndef SECCOMP_ADDFD_FLAG_SEND
+#define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
+#endif
+
+static void answer(const struct nj_jail *jail, uint64_t id, int error, int64_t value)
+{
+	struct seccomp_notif_resp response = { .id = id, .error = error, .val = value };
+
+	// The asker may have died meanwhile; nothing is left to answer then.
+	(void)ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
+}
+
+static void hand_over(const struct nj_jail *jail, uint64_t id, int ours)
+{
+	struct seccomp_notif_addfd request = {
+		.id = id,
+		.flags = SECCOMP_ADDFD_FLAG_SEND,
+		.srcfd = (uint32_t)ours,
+		.newfd_flags = 02000000,  // O_CLOEXEC
+	};
+	int fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+
+	if (fd < 0 && errno == EINVAL) {  // before Linux 5.14
+		request.flags = 0;
+		fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+		if (fd >= 0)
+			answer(jail, id, 0, fd);
+	}
+	if (fd < 0)
+		answer(jail, id, -errno, 0);
+}
+
+static bool expected(const struct nj_jail *jail, const struct nj_task *task,
+		     const struct seccomp_notif *asked)
+{
+	return task && task->stage == NJ_INJECT_FD &&
+	       asked->data.instruction_pointer == task->saved.rip &&
+	       asked->data.args[0] == (uint32_t)jail->config.notify_key &&
+	       asked->data.args[1] == jail->config.notify_key >> 32;
+}
+
+// Serve the notifications that wait; a program's own call of the number, made
+// with a key that it read somewhere, gets ENOSYS.
+void nj_answer_strangers(struct nj_jail *jail)
+{
+	struct pollfd poll_fd = { .fd = jail->listener, .events = POLLIN };
+
+	while (jail->listener >= 0 && poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLIN) {
+		struct seccomp_notif asked;
+		const struct nj_task *task;
+
+		memset(&asked, 0, sizeof(asked));
+		if (ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
+			return;
+		task = nj_task_find(jail, (int32_t)asked.pid);
+		if (expected(jail, task, &asked))
+			hand_over(jail, asked.id,
+				  task->lending.under_way ? task->lending.channel[1] : jail->vault_fd);
+		else
+			answer(jail, asked.id, -ENOSYS, 0);
+	}
+}
