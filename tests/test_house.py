@@ -34,6 +34,7 @@ LAYERS = (
     {"report", "lock"},
     {"supervisor"},
     {"formats"},
+    {"doctor"},
     {"cli"},
     {"__main__"},
 )
@@ -56,6 +57,7 @@ LONGER: dict[str, str] = {}
 TESTED_BY = {
     "__main__": "test_cli.py",
     "kernel/build": "test_packaging.py",
+    "kernel/doors": "test_doctor.py",
     "kernel/links": "test_trace.py",
     "kernel/start": "test_trace.py",
     "kernel/tracee": "test_trace.py",

@@ -22,12 +22,13 @@ netjail audit -- npm install
 """
 
 
-# Each is a module here, with its click command called `command`.
-COMMANDS = ("trace", "audit")
+# Each is a module here, with its click command called `command`: (its name, how wrong
+# usage leaves it). With a jail a 2 would pass for the command's own.
+COMMANDS = {"trace": FAILED, "audit": FAILED, "doctor": 2}
 
 
 class Group(click.Group):
-    """netjail's commands; errors leave with 125: a 2 would pass for the command's own."""
+    """netjail's commands, and how wrong usage ends."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run the command that *args* name, and exit."""
@@ -36,7 +37,7 @@ class Group(click.Group):
             sys.exit(super().main(args, *rest, **extra) or 0)
         except click.ClickException as error:
             complain(_usage(error))
-            sys.exit(FAILED)
+            sys.exit(_status(error))
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order that help shows."""
@@ -70,10 +71,17 @@ def _guess(word: str, names: list[str], args: list[str]) -> str:
     return f"no such command: {word}\n{hint}"
 
 
+def _status(error: click.ClickException) -> int:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return COMMANDS.get(context.info_name or "", FAILED) if context else FAILED
+
+
 def _usage(error: click.ClickException) -> UsageError:
     if isinstance(error, click.NoSuchOption):
         # A jail's options come after the jail: `netjail -q trace` is not understood.
         hint = "netjail trace [OPTIONS] -- COMMAND...; or netjail --help"
+        if error.ctx and error.ctx.parent:
+            hint = f"{error.ctx.command_path} --help shows what there is"
         return UsageError(f"no such option: {error.option_name}", hint)
     message, _, hint = error.format_message().partition("\n")
     return UsageError(message, hint or "netjail --help shows what there is")

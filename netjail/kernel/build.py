@@ -1,7 +1,7 @@
 """
 Compiles the C core: every ``*.c`` beside this file becomes ``netjail.kernel._core``.
 
-``api.h`` is what Python sees and is parsed by cffi as it stands; ``core.h`` is
+``api.h`` and ``doors_api.h`` are what Python sees, parsed by cffi as they stand; ``core.h`` is
 what the C files share. API mode with the limited API: one wheel for every
 Python from 3.11.
 """
@@ -15,10 +15,11 @@ from cffi import FFI
 HERE = Path(__file__).parent
 
 ffi = FFI()
-ffi.cdef((HERE / "api.h").read_text())
+for header in ("api.h", "doors_api.h"):
+    ffi.cdef((HERE / header).read_text())
 ffi.set_source(
     "netjail.kernel._core",
-    '#include "core.h"',
+    '#include "core.h"\n#include "doors_api.h"',
     sources=sorted(
         f"netjail/kernel/{path.name}" for path in HERE.glob("*.c") if path.name != "_core.c"
     ),
