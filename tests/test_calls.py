@@ -145,7 +145,7 @@ def prepared(how: str) -> dict[str, object]:
 )
 def test_a_program_inherits_what_it_would_natively(native, trace, how):
     what = {"fixture": "print_status", "args": ["a", "b c", ""], "keywords": prepared(how)}
-    plain, jailed = native(**what), trace(**what)
+    plain, jailed = native(**what), trace("--keep-caps", **what)
     assert jailed.stdout.splitlines() == plain.stdout.splitlines()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shlex
 import shutil
+import signal
 import socket
 
 import pytest
@@ -580,3 +582,17 @@ def test_a_verdict_that_was_waited_for_is_not_another_calls(runner, program, wor
     result = inside(runner, "-rmn", script, *words)
     assert result.exit_code == errno.ECONNREFUSED, result.stderr
     assert not (workdir / "reached").exists()
+
+
+def test_who_is_stopped_is_not_taken_for_gone():
+    """What fails as if the caller were gone must not leave it stopped for ever."""
+    from netjail.kernel._core import lib
+    from ptrace.debugger.child import createChild
+
+    pid = createChild(["/bin/true"], no_stdout=True)
+    os.waitpid(pid, 0)
+    assert lib.nj_is_stopped(pid)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    assert not lib.nj_is_stopped(pid)
+    assert not lib.nj_is_stopped(os.getpid())

@@ -206,6 +206,7 @@ int nj_await_child(struct nj_jail *jail, int32_t *ret);
 int nj_attach(struct nj_jail *jail, int32_t front, int32_t command);
 int nj_next(struct nj_jail *jail, struct nj_stop *ret);
 int nj_waits(struct nj_jail *jail, int32_t tid, uint64_t process);
+int nj_is_stopped(int32_t tid);
 int nj_allow(struct nj_jail *jail, int32_t tid, uint64_t token, int32_t cache);
 int nj_deny(struct nj_jail *jail, int32_t tid, int32_t error, uint64_t token, int32_t cache);
 int nj_answer(struct nj_jail *jail, int32_t tid, int64_t result);

@@ -47,3 +47,11 @@ int64_t nj_result(int32_t tid)
 	value = ptrace(PTRACE_PEEKUSER, tid, AT(rax), 0);
 	return errno ? -ESRCH : value;
 }
+
+// Whether the task is at a stop, where it stays until we resume it.
+int nj_is_stopped(int32_t tid)
+{
+	unsigned long message;
+
+	return ptrace(PTRACE_GETEVENTMSG, tid, 0, &message) == 0;
+}

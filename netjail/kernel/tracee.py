@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from netjail.errors import HostError
+from netjail.errors import HostError, KernelError, TraceeGone
 from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
 from netjail.kernel.owners import Owners
@@ -130,6 +130,15 @@ class Jail:
     def waits(self, stop: Stop) -> bool:
         """Whether the caller is still stopped at this very call: it may be no more."""
         return bool(lib.nj_waits(self._jail, stop.tid, stop.process))
+
+    def check_gone(self, stop: Stop | None, error: TraceeGone) -> None:
+        """
+        See that the caller is gone, as *error* says: else nobody would ever resume it.
+
+        :raises KernelError: if it still waits for an answer.
+        """
+        if stop and self.waits(stop) and lib.nj_is_stopped(stop.tid):
+            raise KernelError(error.operation, error.error)
 
     def allow(self, tid: int, token: int, cache: Cache) -> None:
         """Let a call run on the judged copy; with a *token* its result is reported."""

@@ -235,8 +235,9 @@ static int handle(struct nj_jail *jail, int32_t tid, int status)
 		return ended(jail, tid, status);
 	task = nj_task_find(jail, tid);
 	error = task ? stopped(jail, task, status) : nj_unclaimed(jail, tid);
-	// SIGKILL came between the stop and our request: its end will be reported.
-	return error == -ESRCH ? 0 : error;
+	// SIGKILL came between the stop and our request: its end will be reported. If it is
+	// still stopped, then nobody would ever resume it: the jail cannot go on.
+	return error == -ESRCH && !nj_is_stopped(tid) ? 0 : error;
 }
 
 // Run the jail until there is something for Python.

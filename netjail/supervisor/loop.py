@@ -92,8 +92,8 @@ class Supervisor:
             handler = self._HANDLERS.get(event.kind)
             if handler:
                 handler(self, event)
-        except TraceeGone:
-            pass  # killed between its stop and our answer
+        except TraceeGone as error:  # killed between its stop and our answer
+            self._jail.check_gone(event.stop, error)
         return not (self._shared.give_up or self._over())
 
     def _over(self) -> bool:
@@ -238,8 +238,8 @@ class Supervisor:
                 continue
             try:
                 self._on_call(event)
-            except TraceeGone:
-                continue
+            except TraceeGone as error:
+                self._jail.check_gone(event.stop, error)
         if not self._waiting:
             timer(_SECOND)
 
