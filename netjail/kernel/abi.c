@@ -13,9 +13,11 @@
 // arch/x86/entry/syscalls/syscall_32.tbl.
 static const struct nj_abi ABIS[] = {
 	{ AUDIT_ARCH_X86_64, 8, { AT(rdi), AT(rsi), AT(rdx), AT(r10), AT(r8), AT(r9) },
-	  .sendmsg = SYS_sendmsg, .mmap = SYS_mmap, .close = SYS_close },
+	  .sendmsg = SYS_sendmsg, .mmap = SYS_mmap, .close = SYS_close,
+	  .seccomp = SYS_seccomp },
 	{ AUDIT_ARCH_I386, 4, { AT(rbx), AT(rcx), AT(rdx), AT(rsi), AT(rdi), AT(rbp) },
-	  .sendmsg = 370, .mmap = 192 /* mmap2 */, .close = 6 },
+	  .sendmsg = 370, .mmap = 192 /* mmap2 */, .close = 6,
+	  .seccomp = 354 },
 };
 
 // NULL: the filter lets no other architecture in.

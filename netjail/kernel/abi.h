@@ -19,6 +19,7 @@ struct nj_abi {
 	uint32_t sendmsg;    // numbers
 	uint32_t mmap;
 	uint32_t close;
+	uint32_t seccomp;
 };
 
 // One control message.

@@ -224,6 +224,23 @@ int nj_supervise_alone(int32_t front);
 void nj_watch_begin(void);
 void nj_watch_end(void);
 
+// ---- redirect.c: calls that are led elsewhere ----
+
+int nj_local_port(struct nj_jail *jail, int32_t tid);
+int nj_lead(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size);
+
+// ---- sources.c: who answers, as the program is to see it ----
+
+struct nj_source {
+	uint8_t means[16];  // the name server that the program meant; IPv4 is v4-mapped
+	uint32_t scope;
+	uint16_t means_port;
+	uint16_t port;      // the stub's, on 127.0.0.1 (mapped) or ::1
+	int32_t mapped;     // flag
+};
+
+int nj_source_add(struct nj_jail *jail, const struct nj_source *source);
+
 // ---- diag.c: who listens ----
 
 enum nj_owner {

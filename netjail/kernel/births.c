@@ -20,6 +20,7 @@ static int child_process(struct nj_jail *jail, struct nj_process *parent,
 		(*ret)->files_shared = parent->files_shared;
 		(*ret)->undumpable = parent->undumpable;
 		(*ret)->filtered = parent->filtered;
+		(*ret)->sources = parent->sources;
 	}
 	return error;
 }

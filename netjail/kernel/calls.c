@@ -121,6 +121,8 @@ int nj_call_stop(struct nj_jail *jail, struct nj_task *task)
 		return nj_run(task);
 	if (nj_folded(task->call) && (action & SECCOMP_RET_ACTION_FULL) == SECCOMP_RET_ERRNO)
 		return nj_refuse(jail, task, (int)(action & SECCOMP_RET_DATA));
+	if (action == SECCOMP_RET_ALLOW && nj_receives(task))
+		return nj_receive(task);
 	// Not ours: a filter of the tracee stopped it, and nobody traces for it.
 	return nj_refuse(jail, task, ENOSYS);
 }

@@ -15,7 +15,9 @@
 
 #include "abi.h"
 #include "api.h"
+#include "cache.h"
 #include "descriptor.h"
+#include "sources.h"
 
 // The vault lies below every program that the usual linkers place (lld's
 // 0x200000 is the lowest) and above mmap_min_addr; syscalls.py has the same two.
@@ -23,7 +25,7 @@
 #define NJ_VAULT_SIZE 0x100000ULL
 #define NJ_VAULT_END (NJ_VAULT_BASE + NJ_VAULT_SIZE)
 #define NJ_SLOT_SIZE 2048
-#define NJ_SLOTS (NJ_VAULT_SIZE / NJ_SLOT_SIZE)
+#define NJ_SLOTS (NJ_VAULT_SIZE / NJ_SLOT_SIZE)  // the first one is for sources.c
 
 // struct sockaddr_storage: the most that the kernel takes, net/socket.c
 // move_addr_to_kernel().
@@ -59,6 +61,7 @@ struct nj_process {
 	bool vault;        // the mapping was verified since the last fork or exec
 	bool filtered;     // it may have seccomp filters of its own
 	bool undumpable;   // it asked not to be dumpable; we only remember it
+	enum nj_sources sources;
 };
 
 enum nj_stage {
@@ -66,6 +69,7 @@ enum nj_stage {
 	NJ_PARKED,        // at its seccomp stop; Python decides
 	NJ_IN_CALL,       // the pinned call runs; its exit stop comes next
 	NJ_NEXT_MESSAGE,  // a sendmmsg enters the kernel again for its next message
+	NJ_RECEIVING,     // in a call that may tell the stub's address
 	NJ_INJECT_FD,     // waits in the notification for the vault's descriptor
 	NJ_INJECT_MAP,    // about to enter mmap
 	NJ_INJECT_MAPPED, // in mmap
@@ -73,6 +77,7 @@ enum nj_stage {
 	NJ_INJECT_CLOSED, // in close
 	NJ_INJECT_SEAL,   // about to enter mseal
 	NJ_INJECT_SEALED, // in mseal
+	NJ_INJECT_FILTER, // in seccomp, see sources.c
 };
 
 // One network call on its way through judging and pinning.
@@ -95,7 +100,8 @@ struct nj_call {
 	uint32_t index;         // sendmmsg: the message under way
 	uint32_t sent;          // sendmmsg: messages that went out
 	bool steered;           // the program chose the device that it leaves by
-	bool held;              // it goes to `path`, which leads through the holder
+	bool held;              // it goes to `path` instead: through the holder, to the stub
+	bool led;               // that is the stub
 	uint32_t path_size;
 	uint8_t path[NJ_NAME_MAX];
 	uint32_t changed;       // bits of the argument registers that are not the caller's
@@ -131,23 +137,6 @@ struct nj_task {
 #define NJ_UNCLAIMED 256
 #define NJ_LUCK_MAX 16
 #define NJ_GONE 4096
-#define NJ_CACHE_SETS 512
-#define NJ_CACHE_WAYS 2
-#define NJ_CACHED_NAME 32
-
-// A verdict that holds for the same bytes from the same image until the end.
-struct nj_cached {
-	uint64_t process;
-	uint64_t netns;
-	uint64_t token;      // 0: empty
-	uint64_t count;      // attempts since the last drain
-	int32_t error;       // 0: allow
-	int32_t row;
-	int32_t kind[3];
-	uint32_t flags;
-	uint32_t name_size;
-	uint8_t name[NJ_CACHED_NAME];
-};
 
 struct nj_jail {
 	struct nj_config config;
@@ -185,6 +174,8 @@ struct nj_jail {
 	bool mark;             // a call is on its way: its next stop may be near
 	uint32_t luck;         // how often asking paid lately
 	uint32_t passed;
+	struct nj_source sources[NJ_SOURCES];
+	uint32_t source_count;
 	struct nj_stop *stop;  // what the current nj_next fills in
 };
 
@@ -254,13 +245,6 @@ int nj_call_stop(struct nj_jail *jail, struct nj_task *task);
 // shapes.c
 int nj_act_on(struct nj_jail *jail, struct nj_task *task);
 
-// cache.c
-struct nj_cached *nj_cache_find(struct nj_jail *jail, const struct nj_task *task, bool any);
-void nj_forgone(struct nj_jail *jail, struct nj_task *task);
-void nj_unpinned(struct nj_jail *jail, struct nj_task *task, int cause);
-void nj_cache_add(struct nj_jail *jail, const struct nj_task *task, int error, uint64_t token,
-		  bool any);
-
 // vault.c
 int nj_vault_open(struct nj_jail *jail);
 int nj_vault_verify(struct nj_jail *jail, int32_t tid);
@@ -268,6 +252,7 @@ int nj_slot_take(struct nj_jail *jail, struct nj_task *task, uint8_t **ret, uint
 void nj_slot_free(struct nj_jail *jail, struct nj_task *task);
 
 // inject.c
+int nj_inject_filter(struct nj_jail *jail, struct nj_task *task);
 int nj_inject(struct nj_jail *jail, struct nj_task *task);
 int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
 void nj_inject_abandon(struct nj_task *task);

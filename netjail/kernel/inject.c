@@ -8,6 +8,7 @@
 // be exactly what was injected; another thread may have rewritten the code. The calls
 // are of the ABI of the caller's own, whose instruction they run again.
 #include <errno.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -53,6 +54,11 @@ static struct planned plan_of(const struct nj_jail *jail, const struct nj_task *
 	case NJ_INJECT_CLOSE:
 	case NJ_INJECT_CLOSED:
 		return (struct planned){ abi->close, { (uint64_t)task->injected_fd } };
+	case NJ_INJECT_FILTER:
+		return (struct planned){ abi->seccomp,
+					 { SECCOMP_SET_MODE_FILTER,
+					   SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_SPEC_ALLOW,
+					   nj_sources_program(abi->word) } };
 	default:
 		return (struct planned){ SYS_mseal, { NJ_VAULT_BASE, NJ_VAULT_SIZE } };
 	}
@@ -95,32 +101,49 @@ static void serve(struct nj_jail *jail, struct nj_task *task)
 	}
 }
 
-// Begin: `task` is at its seccomp stop with an allowed call. Its notification is
-// served here, or at a later tick if it is kept from running.
-int nj_inject(struct nj_jail *jail, struct nj_task *task)
+// The call that the task is about to make becomes the first one of the injection. The
+// filter has spoken already: it is run once more, but does not stop twice
+// (recheck_after_trace in kernel/seccomp.c).
+static int begin(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage)
 {
 	struct planned plan;
 	struct user_regs_struct regs;
-	int error;
+	int error = nj_get_registers(task->tid, &task->saved);
 
-	if (task->tries++ >= TRIES_MAX)
-		return -EAGAIN;
-	error = nj_get_registers(task->tid, &task->saved);
 	if (!error)
 		error = block_signals(task);
 	if (error)
 		return error;
-	task->stage = NJ_INJECT_FD;
+	task->stage = stage;
 	regs = task->saved;
 	plan = plan_of(jail, task);
 	nj_arguments_set(task->call->abi, &regs, plan.args);
 	regs.orig_rax = plan.number;
 	error = nj_set_registers(task->tid, &regs);
-	if (!error)
-		error = nj_resume(task->tid, PTRACE_SYSCALL, 0);
+	return error ? error : nj_resume(task->tid, PTRACE_SYSCALL, 0);
+}
+
+// `task` is at its seccomp stop with an allowed call. Its notification is served here,
+// or at a later tick if it is kept from running.
+int nj_inject(struct nj_jail *jail, struct nj_task *task)
+{
+	int error;
+
+	if (task->tries++ >= TRIES_MAX)
+		return -EAGAIN;
+	error = begin(jail, task, NJ_INJECT_FD);
 	if (!error)
 		serve(jail, task);
 	return error;
+}
+
+// The same for the filter of sources.c; it is tried once in a process.
+int nj_inject_filter(struct nj_jail *jail, struct nj_task *task)
+{
+	struct nj_process *process = task->process;
+
+	process->sources = NJ_SOURCES_NEVER;
+	return begin(jail, task, NJ_INJECT_FILTER);
 }
 
 static int restore_mask(const struct nj_task *task)
@@ -184,6 +207,11 @@ static int after_exit(struct nj_jail *jail, struct nj_task *task, int64_t result
 		if (jail->seal && !task->vault_error && !task->lending.under_way)
 			return step(jail, task, NJ_INJECT_SEAL);
 		nj_lend_end(task);
+		return run_again(task);
+	case NJ_INJECT_FILTER:
+		// TSYNC gives the tid of a thread that it could not bring along.
+		if (!result)
+			task->process->sources = NJ_SOURCES_SHOWN;
 		return run_again(task);
 	default:
 		return run_again(task);

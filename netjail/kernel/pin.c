@@ -147,6 +147,11 @@ int nj_pin(struct nj_jail *jail, struct nj_task *task)
 		}
 		task->process->vault = !error;
 	}
+	if (!error && task->call->led && !task->process->filtered &&
+	    task->process->sources == NJ_SOURCES_NOT_YET) {
+		nj_remember_again(task);
+		return nj_inject_filter(jail, task);
+	}
 	return error ? unpinned(jail, task, -error) : pin_verified(jail, task);
 }
 

@@ -203,6 +203,7 @@ void nj_read_call(struct nj_jail *jail, struct nj_task *task)
 
 	call->named = false;
 	call->held = false;
+	call->led = false;
 	call->steered = false;
 	call->name_size = 0;
 	call->fault = 0;

@@ -144,6 +144,8 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
 	if (error)
 		return error;
 	process->filtered = old->filtered;
+	// What kept it from being put in place may be gone with the other threads.
+	process->sources = old->sources == NJ_SOURCES_SHOWN ? old->sources : NJ_SOURCES_NOT_YET;
 	process->refs++;
 	process->threads = 1;
 	task->process = process;

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from netjail.endpoints import Address, Inet
 from netjail.errors import HostError, KernelError, TraceeGone
 from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
@@ -159,8 +160,29 @@ class Jail:
         return int(ret[0])
 
     def rename(self, tid: int, name: bytes) -> None:
-        """Replace the socket address of a judged call by one that cannot be redirected."""
-        check(lib.nj_rename(self._jail, tid, name, len(name)), "pinning a path")
+        """Replace the socket address of a judged call: it goes there instead."""
+        check(lib.nj_rename(self._jail, tid, name, len(name)), "leading a call elsewhere")
+
+    def lead(self, tid: int, name: bytes) -> None:
+        """The same, to the stub; answers seem to come from where the call wanted to go."""
+        check(lib.nj_lead(self._jail, tid, name, len(name)), "leading a call to the stub")
+
+    def source(self, place: Inet, means: Inet) -> None:
+        """Show what comes from the stub at *place* as coming from *means*."""
+        source = ffi.new("struct nj_source *")
+        source.mapped = place.address.version == 4
+        source.means = _mapped(means.address)
+        source.means_port, source.port = means.port, place.port
+        source.scope = int(getattr(means.address, "scope_id", None) or 0)
+        check(lib.nj_source_add(self._jail, source), "noting a name server")
+
+    def local_port(self, tid: int) -> int:
+        """
+        The port of the socket that a judged call is made on; it gets one if it has none.
+
+        :raises KernelError: if it cannot, or the host does not let us see it (EPERM).
+        """
+        return check(lib.nj_local_port(self._jail, tid), "choosing a port")
 
     def hold(self, fd: int) -> bytes:
         """
@@ -213,6 +235,11 @@ class Jail:
         ret = ffi.new("int32_t[64]")
         count = min(lib.nj_living(self._jail, ret, 64), 64)
         return [ret[at] for at in range(count)]
+
+
+def _mapped(address: Address) -> bytes:
+    packed = address.packed
+    return packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
 
 
 def _stop(raw: Any) -> Stop:

@@ -21,7 +21,8 @@ int nj_request(const struct nj_task *task)
 	// its own may answer before ours does.
 	if (task->stage == NJ_INJECT_MAP && task->process->filtered)
 		return PTRACE_SYSCALL;
-	return task->stage == NJ_IN_CALL || task->stage >= NJ_INJECT_CLOSE ||
+	return task->stage == NJ_IN_CALL || task->stage == NJ_RECEIVING ||
+			       task->stage >= NJ_INJECT_CLOSE ||
 			       task->stage == NJ_INJECT_FD || task->stage == NJ_INJECT_MAPPED
 		       ? PTRACE_SYSCALL
 		       : PTRACE_CONT;
@@ -164,6 +165,8 @@ static int syscall_stop(struct nj_jail *jail, struct nj_task *task)
 
 	if (task->stage == NJ_IN_CALL)
 		return nj_call_exit(jail, task);
+	if (task->stage == NJ_RECEIVING)
+		return nj_received(jail, task);
 	if (task->stage < NJ_INJECT_FD)
 		return nj_resume(task->tid, PTRACE_CONT, 0);
 	error = nj_inject_stop(jail, task, &own);

@@ -58,9 +58,10 @@ static int identify(struct nj_jail *jail, int fd, size_t size)
 		return -errno;
 	jail->vault_device = status.st_dev;
 	jail->vault_inode = status.st_ino;
-	for (uint32_t i = 0; i < slots; i++)
-		jail->free_slots[i] = (int32_t)(slots - 1 - i);
-	jail->free_count = slots;
+	jail->free_count = slots - 1;
+	for (uint32_t i = 0; i < jail->free_count; i++)
+		jail->free_slots[i] = (int32_t)(jail->free_count - i);
+	nj_sources_lay_out(jail);
 	return 0;
 }
 
