@@ -76,7 +76,21 @@ class Unknown(msgspec.Struct, frozen=True):
             return f"an address of family {self.family}"
 
 
-Endpoint = Inet | Unix | Netlink | Unspecified | Unknown
+class Question(msgspec.Struct, frozen=True):
+    """A name that is looked up, see ``names``: no call's address, but what goes to one."""
+
+    name: str
+    """In lower case, without a dot at the end; odd bytes are ``\\DDD``, as RFC 1035 has it."""
+    kind: str
+    """The type that is asked for: ``A``, ``AAAA``, ``TXT``."""
+    server: Inet
+    """The name server that the program meant."""
+
+    def __str__(self) -> str:
+        return self.name or "."
+
+
+Endpoint = Inet | Unix | Netlink | Unspecified | Unknown | Question
 
 
 _FAMILY_SIZE = 2

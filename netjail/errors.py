@@ -52,6 +52,21 @@ class RuleError(NetjailError):
         self.place = place
 
 
+class Source(msgspec.Struct, frozen=True):
+    """A rule as it was written, so that a complaint can point at the word."""
+
+    text: str
+    place: Place
+
+    def error(self, message: str, hint: str = "", word: str = "") -> RuleError:
+        """The error to raise; *word* is what the column points at."""
+        place = self.place
+        if place.line:
+            offset = max(self.text.rfind(word), 0) if word else 0
+            place = Place(place.source, place.line, place.column + offset)
+        return RuleError(message, hint, place)
+
+
 class DecodeError(NetjailError):
     """Bytes of a tracee that the kernel would refuse; *error* is the errno it gives."""
 

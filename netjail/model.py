@@ -31,6 +31,7 @@ class Operation(enum.Enum):
 
     CONNECT = "connect"
     SEND = "send"
+    RESOLVE = "resolve"  # a look-up of a name, through the stub
     LISTEN = "listen"
     SOCKET = "socket"
     FORBIDDEN = "forbidden"  # a door that is shut whatever the rules say
@@ -52,6 +53,7 @@ class Reason(enum.Enum):
     FOREIGN = "foreign"  # a listener of a program outside the jail, on this machine
     NO_LISTENER = "no-listener"  # nobody is there; answered as the kernel would
     NAME_SERVICE = "name-service"  # nscd, io.systemd.*, /dev/log: refused, not counted
+    STUB = "stub"  # it goes to the supervisor's name server, which judges each question
     REBINDING = "rebinding"  # a public name that gave a private address
     AMBIGUOUS = "ambiguous"  # allowed for one protocol the descriptor may be, not for all
     MALFORMED = "malformed"  # the kernel would refuse it as well
@@ -119,7 +121,7 @@ class Verdict(msgspec.Struct, frozen=True):
     cacheable: bool = False
     """True if the same bytes from the same image get the same verdict until the end."""
     name: str = ""
-    """The host name whose rule decided, if one did."""
+    """The host name whose rule decided, or one that is known to lead there."""
 
     @property
     def denied(self) -> bool:

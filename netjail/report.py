@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from netjail.endpoints import Endpoint, Inet
+from netjail.endpoints import Endpoint, Inet, Question
 from netjail.model import Attempt, Decision, Operation, Protocol, Reason, Verdict
 
 GROUPS = 1000
@@ -165,6 +165,8 @@ def _key(attempt: Attempt, verdict: Verdict) -> Hashable:
     where: Hashable = endpoint
     if verdict.name and isinstance(endpoint, Inet):
         where = (verdict.name, endpoint.port)  # a name has many addresses
+    if isinstance(endpoint, Question):
+        where = endpoint.name  # whatever type, of whatever server
     kind = attempt.syscall if attempt.operation is Operation.SOCKET else ""
     return (verdict.decision, verdict.reason, verdict.rule, where, attempt.protocols, kind)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from ipaddress import ip_address
 
-from netjail.endpoints import Endpoint, Inet, Unix, Unspecified
+from netjail.endpoints import Endpoint, Inet, Question, Unix, Unspecified
 from netjail.model import (
     Attempt,
     Decision,
@@ -68,6 +68,14 @@ def busy(audit: bool = False) -> Report:
     report.add(attempt(inet("127.0.0.1", 5432)), foreign, ("psql", "make", "sh"))
     ruled = denied(Reason.RULE, rule="private", layer="netjail.toml:3:9")
     report.add(attempt(inet("10.0.0.1", 53), Protocol.UDP), ruled, ("dig\x1b[31m", "sh"), 2)
+    asked = Question("www.example.net", "A", inet("192.0.2.53", 53))
+    unnamed = denied(
+        name="www.example.net",
+        why="no rule allows looking up www.example.net",
+        fix="--allow www.example.net:443",
+    )
+    look_up = attempt(asked, Protocol.UDP, operation=Operation.RESOLVE)
+    report.add(look_up, unnamed, ("git-remote-https", "git", "sh"), 2)
     own = allowed(Reason.SELF, rule="self")
     report.add(attempt(inet("127.0.0.1", 8080)), own, ("python3", "sh"), 230)
     report.add(

@@ -269,16 +269,90 @@ def _added(fix):
     return words[1::2]
 
 
-def test_a_name_brings_its_resolver():
-    facts = World(Owner.OUTSIDE)
-    for protocol in (UDP, TCP):
-        verdict = decide(["a.b:443"], [], attempt("127.0.0.53:53", protocol), facts)
-        assert (verdict.decision, verdict.rule) == (ALLOW, "a.b:443")
-        assert "looked up" in verdict.why
-    assert decide(["a.b:443"], [], "127.0.0.53:54", facts).decision is DENY
-    assert decide(["192.0.2.1"], [], "127.0.0.53:53", facts).decision is DENY
-    assert decide(["resolver"], [], "127.0.0.53:53", facts).decision is ALLOW
-    assert decide(["any"], ["resolver"], "127.0.0.53:53", facts).decision is DENY
+RESOLVER = "127.0.0.53:53"
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "to", "protocols", "reason"),
+    [
+        pytest.param([], [], RESOLVER, {UDP}, "stub", id="whatever-the-rules-are"),
+        pytest.param(["a.b:443"], [], RESOLVER, {UDP}, "stub", id="a-host-is-to-be-looked-up"),
+        pytest.param(["resolver"], [], RESOLVER, {TCP}, "stub", id="the-resolver-by-its-word"),
+        pytest.param(["any"], [], RESOLVER, {TCP, UDP}, "stub", id="among-all-others"),
+        pytest.param([":53"], [], RESOLVER, {UDP}, "stub", id="every-server"),
+        pytest.param(["127.0.0.53"], [], RESOLVER, {UDP}, "stub", id="an-address-and-no-port"),
+        pytest.param(["127.0.0.0/8:53"], [], RESOLVER, {UDP}, "stub", id="a-network"),
+        pytest.param(["127.0.0.53:53"], [], RESOLVER, {UDP}, "rule", id="itself-is-talked-to"),
+        pytest.param(["udp://127.0.0.53:53"], [], RESOLVER, {UDP}, "rule", id="over-one-protocol"),
+        pytest.param(["udp://127.0.0.53:53"], [], RESOLVER, {TCP}, "stub", id="not-over-the-other"),
+        pytest.param(
+            ["udp://127.0.0.53:53"], [], RESOLVER, {TCP, UDP}, "stub", id="if-it-could-be-either"
+        ),
+        pytest.param([], [], RESOLVER, {TCP, UDP, ICMP}, "stub", id="the-stub-answers-no-ping"),
+        pytest.param([], [], RESOLVER, {ICMP}, "foreign", id="a-ping-is-a-ping"),
+        pytest.param([], [], "[::ffff:127.0.0.53]:53", {UDP}, "stub", id="a-mapped-address"),
+        pytest.param([], [], "127.0.0.53:54", {UDP}, "foreign", id="another-port"),
+        pytest.param([], [], "192.0.2.1:53", {UDP}, "foreign", id="another-server"),
+        pytest.param(["any"], ["resolver"], RESOLVER, {UDP}, "rule", id="unless-it-is-denied"),
+        pytest.param(["any"], ["loopback"], RESOLVER, {UDP}, "rule", id="by-any-rule"),
+    ],
+)
+def test_who_talks_to_a_name_server(allow, deny, to, protocols, reason):
+    verdict = decide(allow, deny, attempt(to, *protocols), World(Owner.OUTSIDE))
+    assert verdict.reason is Reason(reason)
+    if reason == "stub":
+        assert verdict.decision is ALLOW
+        assert not verdict.cacheable, "each call has to be led there"
+
+
+def test_a_name_server_of_the_jails_own_is_its_own():
+    assert decide([], [], attempt(RESOLVER, UDP), World(Owner.JAIL)).reason is Reason.SELF
+
+
+def test_both_policies_lead_to_the_stub(monkeypatch, tmp_path):
+    path = tmp_path / "system.toml"
+    path.write_text('default = "allow"')
+    monkeypatch.setattr("netjail.policy.files.SYSTEM", str(path))
+    verdict = decide(["127.0.0.53:53"], [], attempt(RESOLVER, UDP), World(Owner.OUTSIDE))
+    assert verdict.reason is Reason.STUB, "the system's does not name the server"
+
+
+WILD = World(
+    names={"x.a.b": ["192.0.2.1"], "a.b": ["192.0.2.2"], "inside.a.b": ["10.0.0.1"]},
+    asked_names=frozenset({"x.a.b", "a.b", "inside.a.b"}),
+)
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "to", "reason", "name"),
+    [
+        pytest.param(["*.a.b"], [], "192.0.2.1:443", "rule", "x.a.b", id="a-sub-domain"),
+        pytest.param(["*.a.b"], [], "192.0.2.2:443", "default", "a.b", id="not-the-apex"),
+        pytest.param([".a.b"], [], "192.0.2.2:443", "rule", "a.b", id="the-apex-too"),
+        pytest.param(["*.a.b:80"], [], "192.0.2.1:443", "default", "x.a.b", id="another-port"),
+        pytest.param(["*.a.b"], [], "192.0.2.9:443", "default", "", id="a-bare-address"),
+        pytest.param(["*.a.b"], [], "10.0.0.1:443", "rebinding", "inside.a.b", id="rebinding"),
+        pytest.param(["*.a.b", "private"], [], "10.0.0.1:443", "rule", "", id="allowed-otherwise"),
+        pytest.param(["any"], ["*.a.b"], "192.0.2.1:443", "rule", "x.a.b", id="a-denial"),
+        pytest.param(
+            ["*.a.b !x.a.b"], [], "192.0.2.1:443", "default", "x.a.b", id="an-excepted-name"
+        ),
+    ],
+)
+def test_names_that_the_jail_asked_for(allow, deny, to, reason, name):
+    verdict = decide(allow, deny, to, WILD)
+    assert (verdict.reason, verdict.name) == (Reason(reason), name)
+    if reason == "default" and name:
+        assert (verdict.fix, verdict.why) == (
+            f"--allow {name}:443",
+            f"no rule allows tcp to {name}",
+        )
+
+
+def test_a_stale_name_is_looked_up_again_first():
+    facts = World(stale=("x.a.b", "other"))
+    assert decide(["*.a.b"], [], "192.0.2.1:443", facts).names == {"x.a.b"}
+    assert decide([".c.d"], [], "192.0.2.1:443", facts).reason is Reason.DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -577,11 +651,6 @@ def test_only_denials_are_warned_about():
     assert "--default allow" in warning
     assert Policy.load(Rules(deny=("private",), default=DENY)).warnings == ()
     assert Policy.load(Rules(deny=("private",), allow=("any",))).warnings == ()
-
-
-def test_the_names_of_a_policy():
-    policy = Policy.load(Rules(allow=("a.b:1", "any !c.d"), deny=("e.f", "unix:*")))
-    assert policy.names == {"a.b", "c.d", "e.f"}
 
 
 @pytest.mark.parametrize(

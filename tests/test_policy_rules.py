@@ -96,7 +96,7 @@ def test_addresses(text, protocols, ports, inside, outside):
 )
 def test_names(text, name):
     rule = parse(text)
-    assert rule.target.name == name
+    assert rule.target.hosts.single == name
     assert not rule.fixed
 
 
@@ -123,9 +123,13 @@ def test_the_resolver_is_its_port():
         ),
         pytest.param("http://a.b:81/", "a rule is no URL", "a.b:81", 10, id="a-url-with-a-port"),
         pytest.param("raw://any", "cannot be enforced", "raw and packet", 10, id="raw"),
-        pytest.param("*.x.org", "cannot be enforced", "each host", 10, id="sub-domains"),
-        pytest.param(".x.org", "cannot be enforced", "each host", 10, id="a-domain"),
-        pytest.param("@hosts.txt", "cannot be enforced", "netjail.toml", 10, id="a-list"),
+        pytest.param("*.", "is not a host name", "", 10, id="sub-domains-of-nothing"),
+        pytest.param("*x.org", "is not a host name", "", 10, id="a-star-inside-a-label"),
+        pytest.param("*.192.0.2.1", "is not an IP address", "", 10, id="below-an-address"),
+        pytest.param(
+            "@nosuch.txt", "cannot be read: No such", "", 10, id="a-list-that-is-not-there"
+        ),
+        pytest.param("straße.example", "two spellings", "xn--", 10, id="an-idn-spelled-twice"),
         pytest.param("any:99999", "port 99999 is out of range", "65535", 14, id="a-high-port"),
         pytest.param("any:0", "port 0 is out of range", "1 to", 14, id="port-zero"),
         pytest.param("any:9-3", "reversed", "3-9", 14, id="a-reversed-range"),

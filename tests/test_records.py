@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from scene import CHAIN, CURL, allowed, attempt, denied, inet
 
 from netjail import records
-from netjail.endpoints import Netlink, Unix
+from netjail.endpoints import Netlink, Question, Unix
 from netjail.model import Operation, Protocol, Reason
+from netjail.policy.facts import Known
 
 # What os.fsdecode and JSON may hand us: any character, lone surrogates too.
 TEXT = st.text(st.characters(codec=None))
@@ -50,7 +51,16 @@ def test_an_attempt_has_the_fields_of_the_design():
         "syscall": "connect",
         "operation": "connect",
         "proto": "tcp",
-        "dest": {"ip": "192.0.2.1", "port": 443, "name": "example.org", "unix": "", "other": ""},
+        "dest": {
+            "ip": "192.0.2.1",
+            "port": 443,
+            "name": "example.org",
+            "names": [],
+            "known": "",
+            "type": "",
+            "unix": "",
+            "other": "",
+        },
         "errno": "ECONNREFUSED",
         "rule": "private",
         "layer": "--deny",
@@ -102,13 +112,37 @@ def test_mode_and_result_say_what_happened(audit, verdict, operation, mode, resu
         pytest.param(Unix(b"x\0y", True), {"unix": "@x\0y"}, id="an-abstract-name"),
         pytest.param(Unix(b"@x"), {"unix": "./@x"}, id="a-path-that-looks-abstract"),
         pytest.param(Unix(b"/\xff\xc3\xa9"), {"unix": "/\\xffé"}, id="a-path-not-in-utf-8"),
+        pytest.param(
+            Question("a\\046b.c", "TXT", inet("192.0.2.53", 53)),
+            {"ip": "192.0.2.53", "port": 53, "name": "a\\046b.c", "type": "TXT"},
+            id="a-look-up",
+        ),
         pytest.param(Netlink(1, 2), {"other": str(Netlink(1, 2))}, id="another-family"),
     ],
 )
 def test_dest(endpoint, fields):
-    empty = {"ip": "", "port": None, "name": "", "unix": "", "other": ""}
+    empty = {"ip": "", "port": None, "unix": "", "other": ""}
+    empty |= {"name": "", "names": [], "known": "", "type": ""}
     line = written(record(of=attempt(endpoint)))
     assert line["dest"] == empty | fields
+
+
+@pytest.mark.parametrize(
+    ("known", "names", "how"),
+    [
+        pytest.param(Known(("a.b", "c.d"), (), "asked"), ["a.b", "c.d"], "asked", id="asked-for"),
+        pytest.param(Known((), (), "reverse", ("a.b",)), ["a.b"], "reverse", id="claimed"),
+        pytest.param(Known(), [], "none", id="no-name-led-there"),
+        pytest.param(None, [], "", id="nobody-looked"),
+    ],
+)
+def test_names_that_lead_there(known, names, how):
+    found = records.dest(inet("192.0.2.1", 80), "", known)
+    assert (list(found.names), found.known) == (names, how)
+
+
+def test_how_a_look_up_was_answered():
+    assert records.answer_record(7, "NXDOMAIN").result == "NXDOMAIN"
 
 
 def test_several_protocols_are_named_together():

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 from scene import CHAIN, allowed, attempt, busy, denied, inet
 
-from netjail.endpoints import Unix, Unspecified
+from netjail.endpoints import Question, Unix, Unspecified
 from netjail.model import Decision, Operation, Protocol, Reason
 from netjail.report import GROUPS, Listener, Report, Scope, exit_status
 
@@ -62,6 +62,17 @@ def test_what_is_shown_as_one(other, groups):
     report.add(*other, CHAIN)
     assert len(report.groups) == groups
     assert sum(group.count for group in report.groups.values()) == 2
+
+
+def test_a_look_up_is_its_name_whatever_type_and_server():
+    report = Report()
+    for kind, server in (("A", "192.0.2.53"), ("AAAA", "192.0.2.53"), ("A", "192.0.2.54")):
+        question = Question("a.b", kind, inet(server, 53))
+        of = attempt(question, Protocol.UDP, operation=Operation.RESOLVE)
+        report.add(of, denied(name="a.b"), CHAIN)
+    other = Question("c.d", "A", inet("192.0.2.53", 53))
+    report.add(attempt(other, Protocol.UDP, operation=Operation.RESOLVE), denied(), CHAIN)
+    assert [group.count for group in report.groups.values()] == [3, 1]
 
 
 def test_a_name_is_one_place_with_many_addresses():

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from netjail.endpoints import Inet, Netlink, Unix, Unknown, Unspecified
 from netjail.model import Attempt, Decision, Operation, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import Policy, Rules
+from netjail.policy.facts import Known
 from netjail.stops import Arch, Descriptor, Stop
 from netjail.syscalls import (
     NOTIFY_NUMBERS,
@@ -348,6 +349,12 @@ class Nothing:
         return frozenset()
 
     resolvers = addresses
+
+    def known(self, address: object) -> Known:
+        return Known()
+
+    def search(self) -> tuple[str, ...]:
+        return ()
 
     def trusted(self, name: str) -> bool:
         return False

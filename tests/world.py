@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from netjail.endpoints import Inet, Unix
 from netjail.model import Attempt, Operation, Owner, Protocol
+from netjail.policy.facts import Known
 from netjail.stops import Descriptor
 
 
@@ -20,6 +21,9 @@ class World:
     error: int = 0
     true_path: bytes | None = None
     asked: list[str] = field(default_factory=list)
+    asked_names: frozenset[str] = frozenset()
+    stale: tuple[str, ...] = ()
+    domains: tuple[str, ...] = ()
 
     def owner(self, attempt, protocol):
         self.asked.append("owner")
@@ -37,6 +41,13 @@ class World:
         self.asked.append(name)
         found = self.names.get(name, [])
         return None if found is None else frozenset(map(ip_address, found))
+
+    def known(self, address):
+        names = [name for name, found in self.names.items() if str(address) in (found or ())]
+        return Known(tuple(n for n in names if n in self.asked_names), tuple(self.stale), "asked")
+
+    def search(self):
+        return self.domains
 
     def resolvers(self):
         return frozenset({ip_address("127.0.0.53")})

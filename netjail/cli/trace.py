@@ -8,8 +8,9 @@ Without rules everything is refused but what the jail's own programs listen on.
 Options end at the first word that is not one: what follows is the command.
 
 A RULE is [tcp://|udp://|icmp://]TARGET[:PORTS], where TARGET is an address, a
-network, a host name or a word (any, self, loopback, private, link-local,
-metadata, multicast, public, resolver), or unix:PATH, or unix:@NAME.
+network, a host name, *.NAME for what is below it, .NAME for both, @FILE for a
+list of names, or a word (any, self, loopback, private, link-local, metadata,
+multicast, public, resolver); or it is unix:PATH, or unix:@NAME.
 
 The exit status is the command's own. 121: it was 0, and --fail-on matched.
 125: netjail failed. 126, 127: the command cannot be run, or was not found.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
+from netjail.endpoints import Question
 from netjail.formats import visible
 from netjail.model import QUIET, Decision, Reason
 from netjail.report import Chain, Group, Report, Scope
@@ -173,6 +174,8 @@ def _count(group: Group) -> tuple[str, str]:
 def _where(group: Group, width: int) -> str:
     """``example.org:443 (192.0.2.1, 2 more)``, or the bare address."""
     name = group.verdict.name
+    if isinstance(group.endpoint, Question):
+        return f"look-up of {visible(str(group.endpoint), width - 11)}"
     if not name:
         return visible(str(group.endpoint), width)
     port = getattr(group.endpoint, "port", "")

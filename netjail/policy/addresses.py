@@ -56,6 +56,11 @@ class AddressSet(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         return bool(self.edges)
 
+    @property
+    def single(self) -> bool:
+        """Whether it is one address."""
+        return len(self.edges) == 2 and self.edges[1] - self.edges[0] == 1
+
 
 def _spans(edges: tuple[int, ...]) -> Iterable[tuple[int, int]]:
     return zip(edges[::2], edges[1::2], strict=True)

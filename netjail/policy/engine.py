@@ -13,69 +13,18 @@ from collections.abc import Iterable
 
 import msgspec
 
-from netjail.endpoints import Address, Inet, Unix, canonical
+from netjail.endpoints import Address, Question, Unix
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import wording
 from netjail.policy.addresses import AddressSet
 from netjail.policy.facts import Facts
+from netjail.policy.naming import Naming
 from netjail.policy.paths import PathRule
+from netjail.policy.query import LISTENING, Query
 from netjail.policy.rules import AddressRule, Rule
-from netjail.policy.targets import Target
-from netjail.policy.words import Live, addresses, inner
+from netjail.policy.words import addresses, inner
 
 _IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
-_LISTENING = frozenset({Protocol.TCP, Protocol.UDP})
-
-
-class Query(msgspec.Struct):
-    """One attempt over one protocol, and what the facts said about it so far."""
-
-    attempt: Attempt
-    protocol: Protocol
-    endpoint: Inet
-    facts: Facts
-    forms: tuple[Address, ...] = ()
-    pending: set[str] = msgspec.field(default_factory=set)
-    asked_owner: Owner | None = None
-
-    def __post_init__(self) -> None:
-        self.forms = canonical(self.endpoint.address)
-
-    def owner(self) -> Owner:
-        if self.asked_owner is None:
-            self.asked_owner = self.facts.owner(self.attempt, self.protocol)
-        return self.asked_owner
-
-    def fix(self, forms: Iterable[Address]) -> str:
-        return wording.to_allow(self.protocol, forms, self.endpoint.port)
-
-    def hits(self, rule: AddressRule, form: Address) -> bool | None:
-        """Whether a live rule matches; None: that hangs on a name being looked up."""
-        hit = self._aims(rule.target, form)
-        for target in rule.exceptions:
-            if hit is False:
-                break
-            excepted = self._aims(target, form)
-            if excepted is not False:
-                hit = None if excepted is None else False
-        return hit
-
-    def _aims(self, target: Target, form: Address) -> bool | None:
-        if target.live is Live.SELF:
-            return self.owner() is Owner.JAIL
-        if target.live is Live.RESOLVER:
-            return form in self._forms_of(self.facts.resolvers())
-        if not target.name:
-            return form in target.addresses
-        found = self.facts.addresses(target.name)
-        if found is None:
-            self.pending.add(target.name)
-            return None
-        return form in self._forms_of(found)
-
-    @staticmethod
-    def _forms_of(found: Iterable[Address]) -> set[Address]:
-        return {form for address in found for form in canonical(address)}
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -117,6 +66,7 @@ class Engine(msgspec.Struct, frozen=True):
     default: Decision
     error: int
     """The errno of a denied call."""
+    naming: Naming
 
     @classmethod
     def of(
@@ -133,6 +83,7 @@ class Engine(msgspec.Struct, frozen=True):
             next(own, None),
             default,
             error,
+            Naming.of(allows, denies, default),
         )
 
     def decide_inet(self, query: Query) -> Verdict | Pending:
@@ -149,6 +100,12 @@ class Engine(msgspec.Struct, frozen=True):
         lasting = not denials
         permissions = self.allow[query.protocol].fixed_on(query)
         rule = _covering(query, permissions)
+        if query.to_resolver() and not (rule and _names_it(rule, query)):
+            return (
+                wording.own(query.endpoint)
+                if query.owner() is Owner.JAIL
+                else wording.stub(query.endpoint)
+            )
         if rule is not None:
             return wording.allowed(rule, cacheable=lasting)
         if self.default is Decision.ALLOW:
@@ -168,9 +125,10 @@ class Engine(msgspec.Struct, frozen=True):
                 return wording.refused(rule, wording.host(form), self.error, True)
         for rule in live:
             for form in query.forms:
-                if query.hits(rule, form):
-                    spared, name = wording.host(form), rule.target.name
-                    return wording.refused(rule, spared, self.error, False, name)
+                hit = query.hits(rule, form)
+                if hit:
+                    name = "" if hit is True else hit
+                    return wording.refused(rule, wording.host(form), self.error, False, name)
         return Pending(frozenset(query.pending)) if query.pending else None
 
     def _by_live_rules(
@@ -180,13 +138,15 @@ class Engine(msgspec.Struct, frozen=True):
         open_forms = [f for f in query.forms if not any(rule.matches(f) for rule in fixed)]
         rebound: Verdict | None = None
         for rule in live:
-            if not all(query.hits(rule, form) for form in open_forms):
+            hits = [query.hits(rule, form) for form in open_forms]
+            if not all(hits):
                 continue
-            inside = self._inside(query, rule, open_forms)
+            name = next((hit for hit in hits if isinstance(hit, str)), "")
+            inside = self._inside(query, name, open_forms)
             if inside is None:
-                return wording.allowed(rule, rule.target.name)
+                return wording.allowed(rule, name)
             fix = query.fix([inside])
-            rebound = rebound or wording.rebinding(rule, inside, fix, self.error)
+            rebound = rebound or wording.rebinding(rule, name, inside, fix, self.error)
         if query.pending:
             return Pending(frozenset(query.pending))
         return rebound or self._unmatched(query, open_forms, lasting and not live)
@@ -194,15 +154,15 @@ class Engine(msgspec.Struct, frozen=True):
     # A name from outside may not lead into this machine's own networks ("DNS rebinding"),
     # unless the name is a local one; that another rule allows the address has been seen to.
     @staticmethod
-    def _inside(query: Query, rule: AddressRule, forms: list[Address]) -> Address | None:
-        if not rule.target.name:
+    def _inside(query: Query, name: str, forms: list[Address]) -> Address | None:
+        if not name:
             return None
         inside = next((form for form in forms if form in inner()), None)
-        return None if inside is None or query.facts.trusted(rule.target.name) else inside
+        return None if inside is None or query.facts.trusted(name) else inside
 
     def _unmatched(self, query: Query, open_forms: list[Address], lasting: bool) -> Verdict:
         owner, endpoint, fix = query.owner(), query.endpoint, query.fix(open_forms)
-        if owner is Owner.NOBODY and query.protocol in _LISTENING:
+        if owner is Owner.NOBODY and query.protocol in LISTENING:
             return wording.nobody(endpoint, errno.ECONNREFUSED)
         if owner is Owner.OUTSIDE:
             return wording.foreign(endpoint, fix, self.error)
@@ -210,7 +170,14 @@ class Engine(msgspec.Struct, frozen=True):
         if owner is Owner.UNKNOWN and local:
             return wording.foreign(endpoint, fix, self.error, known=False)
         lasting = lasting and owner is Owner.REMOTE and not local
-        return wording.by_default(query.protocol, endpoint, fix, self.error, lasting)
+        name = query.known()
+        if name and query.protocol is not Protocol.ICMP:
+            fix = wording.to_allow_name(name, endpoint.port)
+        return wording.by_default(query.protocol, endpoint, fix, self.error, lasting, name)
+
+    def decide_name(self, question: Question, facts: Facts) -> Verdict:
+        """Judge a look-up; the same answer for each program, and for each server."""
+        return self.naming.decide(question, facts)
 
     def decide_unix(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Verdict:
         """Judge a unix destination; nothing of it is cacheable: paths change hands."""
@@ -246,6 +213,11 @@ class Engine(msgspec.Struct, frozen=True):
         if _is_name_service(endpoint) or _is_name_service(reached):
             return wording.name_service(endpoint, fix, self.error)
         return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
+
+
+# The rule means the name server itself: programs talk to it, and nobody sees the names.
+def _names_it(rule: AddressRule, query: Query) -> bool:
+    return bool(rule.ports) and rule.target.addresses.single
 
 
 def _covering(query: Query, rules: list[AddressRule]) -> AddressRule | None:

@@ -4,8 +4,26 @@ from __future__ import annotations
 
 from typing import Protocol as Interface
 
+import msgspec
+
 from netjail.endpoints import Address
 from netjail.model import Attempt, Owner, Protocol
+
+
+class Known(msgspec.Struct, frozen=True):
+    """The names that lead to an address."""
+
+    names: tuple[str, ...] = ()
+    """The supervisor's own look-ups say so."""
+    stale: tuple[str, ...] = ()
+    """They said so once; each is looked up again."""
+    how: str = ""
+    """
+    How it came that they are known: ``asked`` for by the jail, looked up for a ``rule``,
+    found by going back from the address (``reverse``).
+    """
+    claimed: tuple[str, ...] = ()
+    """What the owner of the address says; no reason to allow anything."""
 
 
 class Facts(Interface):
@@ -22,6 +40,12 @@ class Facts(Interface):
 
     def addresses(self, name: str) -> frozenset[Address] | None:
         """What a host name resolves to; empty: it does not; None: looked up, ask again."""
+
+    def known(self, address: Address) -> Known:
+        """Which names lead to *address*."""
+
+    def search(self) -> tuple[str, ...]:
+        """The domains that a resolver appends to a name, see resolv.conf(5)."""
 
     def resolvers(self) -> frozenset[Address]:
         """The configured name servers."""

@@ -7,6 +7,7 @@ it in :class:`Document`.
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 import stat
@@ -21,7 +22,14 @@ from netjail.model import Decision
 SYSTEM = "/etc/netjail/netjail.toml"
 """A second policy, where it exists: both must allow."""
 
-KEYS = ("default", "allow", "deny", "errno", "bind")
+KEYS = ("default", "allow", "deny", "errno", "bind", "dns-refusal")
+
+
+class Refusal(enum.Enum):
+    """How a look-up is refused: its value is what a policy file says."""
+
+    NXDOMAIN = "nxdomain"  # there is no such name: every resolver ends at once
+    REFUSED = "refused"  # more honest, but musl's waits for a better answer
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -41,6 +49,7 @@ class Sheet(msgspec.Struct, frozen=True):
     deny: tuple[Entry, ...] = ()
     errno: Entry | None = None
     bind: tuple[Entry, ...] | None = None
+    refusal: Refusal | None = None
 
 
 # Paths are strings: pathlib costs some milliseconds at each start.
@@ -78,6 +87,7 @@ def parse(text: str, name: str, table: tuple[str, ...] = ()) -> Sheet:
         reader.entries("deny", data.get("deny", [])),
         next(iter(reader.entries("errno", [data["errno"]])), None) if "errno" in data else None,
         reader.entries("bind", data["bind"]) if "bind" in data else None,
+        Refusal(data["dns-refusal"]) if "dns-refusal" in data else None,
     )
 
 
@@ -117,12 +127,13 @@ class _Reader(msgspec.Struct, frozen=True):
     def check(self, data: Any) -> None:
         """Refuse unknown keys and wrong types."""
 
-        class Document(msgspec.Struct, forbid_unknown_fields=True):
+        class Document(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
             default: Literal["allow", "deny"] = "deny"
             allow: list[str] = []
             deny: list[str] = []
             errno: str = ""
             bind: list[str] = []
+            dns_refusal: Literal["nxdomain", "refused"] = "nxdomain"
 
         for key in data if isinstance(data, dict) else ():
             if key not in KEYS:
@@ -132,7 +143,10 @@ class _Reader(msgspec.Struct, frozen=True):
         except msgspec.ValidationError as error:
             message, _, where = str(error).partition(" - at `$.")
             key = re.split(r"[\[`.]", where)[0]
-            hint = 'default is "allow" or "deny", errno a string, the others lists of strings'
+            hint = (
+                'default is "allow" or "deny", dns-refusal "nxdomain" or "refused", '
+                "errno a string, the others lists of strings"
+            )
             shown = f"{key}: {message[:1].lower()}{message[1:]}" if key else message
             raise RuleError(shown, hint, self._place(key)) from None
 

@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from netjail.endpoints import Unix
-from netjail.policy.targets import Source
+from netjail.errors import Source
 
 
 class Glob(msgspec.Struct, frozen=True):

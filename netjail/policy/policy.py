@@ -16,17 +16,16 @@ from typing import TypeVar
 
 import msgspec
 
-from netjail.endpoints import Inet, Netlink, Unix, Unspecified
+from netjail.endpoints import Inet, Netlink, Question, Unix, Unspecified
 from netjail.errors import Place
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
 from netjail.policy import files, rules, wording
-from netjail.policy.engine import Engine, Query
+from netjail.policy.engine import Engine
 from netjail.policy.errnos import error_named
 from netjail.policy.facts import Facts
-from netjail.policy.files import Entry, Sheet
-from netjail.policy.rules import AddressRule, Rule
-from netjail.policy.targets import Target
-from netjail.policy.words import Live
+from netjail.policy.files import Entry, Refusal, Sheet
+from netjail.policy.query import Query
+from netjail.policy.rules import AddressRule
 
 # What could carry an address of the endpoint's kind: on any other socket the kernel
 # refuses it. OTHER stays: what is not understood is never waved through.
@@ -60,8 +59,8 @@ class Policy(msgspec.Struct, frozen=True):
     bind: tuple[tuple[AddressRule, ...], ...]
     """The same of listeners, an entry a policy that speaks of them."""
     warnings: tuple[str, ...]
-    names: frozenset[str]
-    """The host names in its rules."""
+    refusal: Refusal
+    """How a look-up is refused."""
     files: tuple[str, ...]
     """The files it was read from."""
     audit: bool = False
@@ -77,15 +76,22 @@ class Policy(msgspec.Struct, frozen=True):
 
     def decide(self, attempt: Attempt, facts: Facts) -> Verdict | Pending:
         """Judge an attempt; the same answer for the same facts, and never an exception."""
+        endpoint = attempt.endpoint
+        if isinstance(endpoint, Question):
+            return _together(engine.decide_name(endpoint, facts) for engine in self.engines)
         if attempt.operation not in (Operation.CONNECT, Operation.SEND):
             return _structure(attempt)
-        endpoint = attempt.endpoint
         if not isinstance(endpoint, Inet | Unix):
             return _not_by_rules(attempt)
         protocols = attempt.protocols & _CARRIERS[type(endpoint)]
         if not protocols:
             return wording.fixed(Reason.MALFORMED, "the socket is of another family", errno.EINVAL)
         return _together(self._by(engine, attempt, protocols, facts) for engine in self.engines)
+
+    @property
+    def by_name(self) -> bool:
+        """Whether a rule speaks of a host name."""
+        return any(engine.naming.by_name for engine in self.engines)
 
     @staticmethod
     def _by(
@@ -153,6 +159,10 @@ def _for_each(
     # reaches only what is allowed. Else no program with threads could reach itself.
     if allowed and all(verdicts[p].reason is Reason.NO_LISTENER for p in denied):
         denied = []
+    # The stub is where it goes then, whatever the descriptor is; it answers no ping.
+    stubbed = next((v for v in verdicts.values() if v.reason is Reason.STUB), None)
+    if stubbed and protocols - {Protocol.ICMP} <= set(allowed):
+        return stubbed
     if pending and not denied:
         return Pending(frozenset(pending))
     if not denied:
@@ -178,8 +188,12 @@ def _stricter(one: Verdict | Pending, other: Verdict | Pending) -> Verdict | Pen
     if isinstance(one, Pending) and isinstance(other, Pending):
         return Pending(one.names | other.names)
     if isinstance(one, Verdict) and isinstance(other, Verdict):
-        return one if one.cacheable <= other.cacheable else other
+        return one if (one.cacheable, _direct(one)) <= (other.cacheable, _direct(other)) else other
     return one if isinstance(one, Pending) else other
+
+
+def _direct(verdict: Verdict) -> bool:
+    return verdict.reason is not Reason.STUB
 
 
 def _load(given: Rules) -> Policy:
@@ -203,7 +217,7 @@ def _load(given: Rules) -> Policy:
         # A system policy that is silent about listening leaves it to the caller's.
         tuple(part.bind for part in parts if part.binds or part is parts[0]),
         (*warnings, *(warning for part in parts for warning in part.warnings)),
-        frozenset().union(*(part.names for part in parts)),
+        next((part.refusal for part in parts if part.refusal), Refusal.NXDOMAIN),
         tuple(paths),
         given.audit,
     )
@@ -228,7 +242,7 @@ class _Part(msgspec.Struct, frozen=True):
     engine: Engine
     bind: tuple[AddressRule, ...]
     binds: bool
-    names: frozenset[str]
+    refusal: Refusal | None
     warnings: tuple[str, ...]
 
     @classmethod
@@ -248,14 +262,14 @@ class _Part(msgspec.Struct, frozen=True):
         said = [sheet.errno for sheet in sheets if sheet.errno]
         entry = sheets[0].errno or (said[-1] if said else None)
         error = error_named(entry.text, entry.place) if entry else errno.ECONNREFUSED
-        engine = Engine.of([*allow, *_resolvers(allow)], deny, default or Decision.DENY, error)
-        names = frozenset(name for rule in (*allow, *deny) for name in _names(rule))
+        engine = Engine.of(allow, deny, default or Decision.DENY, error)
+        refusal = next((sheet.refusal for sheet in sheets if sheet.refusal), None)
         binds = any(sheet.bind is not None for sheet in sheets)
         if engine.allow_paths:
             from netjail.policy import brokers
 
             warnings += tuple(brokers.warnings(engine.allow_paths, engine.deny_paths))
-        return cls(engine, tuple(bind), binds, names, warnings)
+        return cls(engine, tuple(bind), binds, refusal, warnings)
 
 
 # The options' word is final; files that disagree add up to the stricter one.
@@ -271,19 +285,3 @@ _R = TypeVar("_R")
 
 def _read(reader: Callable[[str, Place, str], _R], entries: Iterable[Entry]) -> list[_R]:
     return [reader(entry.text, entry.place, entry.layer) for entry in entries]
-
-
-def _names(rule: Rule) -> list[str]:
-    if not isinstance(rule, AddressRule):
-        return []
-    return [target.name for target in (rule.target, *rule.exceptions) if target.name]
-
-
-# A program that is allowed a host name has to be able to look it up.
-def _resolvers(allow: list[Rule]) -> list[AddressRule]:
-    named = next((r for r in allow if isinstance(r, AddressRule) and r.target.name), None)
-    if named is None:
-        return []
-    protocols = frozenset({Protocol.TCP, Protocol.UDP})
-    target = Target(live=Live.RESOLVER)
-    return [AddressRule(named.text, named.layer, protocols, ((53, 53),), target, implied=True)]

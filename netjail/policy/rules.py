@@ -18,11 +18,11 @@ from ipaddress import IPv6Address, ip_network
 import msgspec
 
 from netjail.endpoints import Address
-from netjail.errors import Place, guess
+from netjail.errors import Place, Source, guess
 from netjail.model import Protocol
 from netjail.policy import targets
 from netjail.policy.paths import PathRule, parse_unix
-from netjail.policy.targets import Source, Target
+from netjail.policy.targets import Target
 from netjail.policy.words import WORDS, Live
 
 Ports = tuple[tuple[int, int], ...]
@@ -50,8 +50,6 @@ class AddressRule(msgspec.Struct, frozen=True):
     """Inclusive ranges; empty: every port."""
     target: Target
     exceptions: tuple[Target, ...] = ()
-    implied: bool = False
-    """It is the resolver that a host name rule brings along."""
 
     @property
     def fixed(self) -> bool:

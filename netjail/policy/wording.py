@@ -11,7 +11,7 @@ import os
 import shlex
 from collections.abc import Iterable
 
-from netjail.endpoints import Address, Inet, Unix
+from netjail.endpoints import Address, Inet, Question, Unix
 from netjail.model import Decision, Protocol, Reason, Verdict
 from netjail.policy.addresses import AddressSet
 from netjail.policy.paths import PathRule, escape
@@ -26,11 +26,14 @@ def fixed(reason: Reason, why: str, error: int = 0) -> Verdict:
 
 def allowed(rule: Rule, name: str = "", cacheable: bool = False) -> Verdict:
     """A rule lets it through."""
-    why = f"allowed by {rule.text}"
-    if isinstance(rule, AddressRule) and rule.implied:
-        why = f"{rule.text} names a host, which has to be looked up"
     return Verdict(
-        Decision.ALLOW, Reason.RULE, rule.text, rule.layer, why, cacheable=cacheable, name=name
+        Decision.ALLOW,
+        Reason.RULE,
+        rule.text,
+        rule.layer,
+        f"allowed by {rule.text}",
+        cacheable=cacheable,
+        name=name,
     )
 
 
@@ -54,7 +57,8 @@ def _excepted(rule: Rule, spared: str) -> str:
     if isinstance(rule, PathRule):
         exact = rule.text.removeprefix("unix:") == spared
     else:
-        exact = not rule.target.fixed or rule.target.addresses == _only(spared)
+        hosts, fixed = rule.target.hosts, rule.target.fixed
+        exact = rule.target.addresses == _only(spared) if fixed else not hosts or bool(hosts.single)
     if exact:
         return f"remove {option} {shlex.quote(rule.text)}"
     return f"{option} {shlex.quote(f'{rule.text} !{spared}')}"
@@ -87,15 +91,42 @@ def path(endpoint: Unix) -> str:
     return ("@" if endpoint.abstract else "") + escape(os.fsdecode(endpoint.path))
 
 
+def to_allow_name(name: str, port: int = 0) -> str:
+    """The option that lets a host through."""
+    return f"--allow {shlex.quote(f'{name}:{port}' if port else name)}"
+
+
 def by_default(
-    protocol: Protocol, endpoint: Inet, fix: str, error: int, cacheable: bool
+    protocol: Protocol, endpoint: Inet, fix: str, error: int, cacheable: bool, name: str = ""
 ) -> Verdict:
-    """No rule speaks of it."""
+    """No rule speaks of it; *name* is a host that leads there."""
     where = endpoint.address if protocol is Protocol.ICMP else endpoint
-    why = f"no rule allows {protocol.value} to {where}"
-    return Verdict(
-        Decision.DENY, Reason.DEFAULT, why=why, fix=fix, error=error, cacheable=cacheable
-    )
+    why = f"no rule allows {protocol.value} to {name or where}"
+    return Verdict(Decision.DENY, Reason.DEFAULT, "", "", why, fix, error, cacheable, name)
+
+
+def unnamed(name: str) -> Verdict:
+    """No rule speaks of a name that is looked up."""
+    why = f"no rule allows looking up {name or 'the root'}"
+    fix = to_allow_name(name) if name and "\\" not in name else ""
+    return Verdict(Decision.DENY, Reason.DEFAULT, why=why, fix=fix, name=name)
+
+
+def unknown_kind(question: Question) -> Verdict:
+    """A type that no program needs; with enough of them a name could carry anything."""
+    why = f"records of type {question.kind} are not asked for"
+    return Verdict(Decision.DENY, Reason.STRUCTURE, why=why, name=question.name)
+
+
+def local(name: str) -> Verdict:
+    """A name that means this machine, everywhere."""
+    return Verdict(Decision.ALLOW, Reason.SELF, why=f"{name} is this machine", name=name)
+
+
+def stub(endpoint: Inet) -> Verdict:
+    """A name server of this machine's: what it is asked is judged name by name."""
+    why = f"netjail answers for {endpoint} and judges each name"
+    return Verdict(Decision.ALLOW, Reason.STUB, why=why)
 
 
 def foreign(endpoint: Inet | Unix, fix: str, error: int, known: bool = True) -> Verdict:
@@ -124,9 +155,8 @@ def own(endpoint: Inet | Unix) -> Verdict:
     return Verdict(Decision.ALLOW, Reason.SELF, "self", why=why)
 
 
-def rebinding(rule: AddressRule, address: Address, fix: str, error: int) -> Verdict:
+def rebinding(rule: AddressRule, name: str, address: Address, fix: str, error: int) -> Verdict:
     """A name from outside that gave an address inside."""
-    name = rule.target.name
     why = f"{name} resolves to {address}, which is not a public address"
     return Verdict(
         Decision.DENY, Reason.REBINDING, rule.text, rule.layer, why, fix, error, name=name

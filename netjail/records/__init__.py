@@ -19,6 +19,7 @@ from netjail.records.lines import (
     encode,
 )
 from netjail.records.make import (
+    answer_record,
     arguments,
     attempt_record,
     dest,
@@ -45,6 +46,7 @@ __all__ = [
     "Record",
     "ResultRecord",
     "StartRecord",
+    "answer_record",
     "arguments",
     "attempt_record",
     "decode",

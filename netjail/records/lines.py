@@ -19,7 +19,16 @@ class Dest(msgspec.Struct, frozen=True):
     ip: str = ""
     port: int | None = None
     name: str = ""
-    """The host name whose rule decided, if one did."""
+    """The host name whose rule decided, or that leads there; of a look-up, what was asked."""
+    names: tuple[str, ...] = ()
+    """Every name that leads there."""
+    known: str = ""
+    """
+    How the names came to be known: ``asked`` for by the jail, by a ``rule``, in
+    ``reverse`` from the address; ``none``: no name led to this address.
+    """
+    type: str = ""
+    """Of a look-up: ``A``, ``AAAA``."""
     unix: str = ""
     """A path, or ``@`` and an abstract name; a path that begins with ``@`` gets ``./``."""
     other: str = ""
@@ -93,7 +102,10 @@ class ResultRecord(_Line, frozen=True, kw_only=True, tag="result"):
 
     id: int
     result: str
-    """``ok``, an errno as ``EINPROGRESS``, or ``gone``: the caller died in the call."""
+    """
+    ``ok``, an errno as ``EINPROGRESS``, or ``gone``: the caller died in the call. Of a
+    look-up ``NXDOMAIN``, ``SERVFAIL``, or ``gone``: it was not answered.
+    """
 
 
 class ProcessRecord(_Line, frozen=True, kw_only=True, tag="process"):

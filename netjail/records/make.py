@@ -16,8 +16,9 @@ import msgspec
 
 from netjail import __version__
 from netjail.actions import choose
-from netjail.endpoints import Endpoint, Inet, Unix
+from netjail.endpoints import Endpoint, Inet, Question, Unix
 from netjail.model import Attempt, Process, Protocol, Verdict
+from netjail.policy.facts import Known
 from netjail.records.lines import (
     AttemptRecord,
     Dest,
@@ -63,11 +64,16 @@ def arguments(argv: Sequence[str], show: bool) -> tuple[str, ...]:
     return (*kept, _HIDDEN) if len(argv) > _ARGUMENTS else tuple(kept)
 
 
-def dest(endpoint: Endpoint, name: str = "") -> Dest:
-    """Where *endpoint* is."""
+def dest(endpoint: Endpoint, name: str = "", known: Known | None = None) -> Dest:
+    """Where *endpoint* is; *known* are the names that lead there."""
     match endpoint:
         case Inet(address, port):
-            return Dest(ip=str(address), port=port, name=name)
+            names = tuple(map(plain, (*known.names, *known.claimed))) if known else ()
+            how = known.how or "none" if known else ""
+            return Dest(ip=str(address), port=port, name=name, names=names, known=how)
+        case Question(asked, kind, server):
+            ip, port = str(server.address), server.port
+            return Dest(ip=ip, port=port, name=plain(asked), type=kind)
         case Unix(path, abstract):
             return Dest(unix=_unix(path, abstract))
     return Dest(other=plain(str(endpoint)))
@@ -133,6 +139,7 @@ def attempt_record(
     id: int,
     audit: bool,
     assurance: str,
+    known: Known | None = None,
 ) -> AttemptRecord:
     """What was judged, and how; see ``proc`` for *who*."""
     return AttemptRecord(
@@ -143,7 +150,7 @@ def attempt_record(
         syscall=attempt.syscall,
         operation=attempt.operation.value,
         proto=proto(attempt.protocols),
-        dest=dest(attempt.endpoint, verdict.name),
+        dest=dest(attempt.endpoint, plain(verdict.name), known),
         errno=error_name(verdict.error) if verdict.error else "",
         rule=plain(verdict.rule),
         layer=plain(verdict.layer),
@@ -165,6 +172,11 @@ def result_record(id: int, error: int | None) -> ResultRecord:
     """The kernel's answer to attempt *id*: an errno, 0, or None if the caller died first."""
     answer = "gone" if error is None else error_name(error) if error else "ok"
     return ResultRecord(ts=now(), id=id, result=answer)
+
+
+def answer_record(id: int, result: str) -> ResultRecord:
+    """How the look-up *id* was answered."""
+    return ResultRecord(ts=now(), id=id, result=result)
 
 
 def process_record(process: Process, show: bool) -> ProcessRecord:

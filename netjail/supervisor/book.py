@@ -18,6 +18,7 @@ from netjail.tree import Lineage
 if TYPE_CHECKING:
     from netjail.policy import Policy
     from netjail.policy.engine import Group
+    from netjail.policy.facts import Known
     from netjail.policy.paths import PathRule
     from netjail.records import AttemptRecord
     from netjail.supervisor import Plan
@@ -88,7 +89,14 @@ class Book:
             )
         )
 
-    def note(self, attempt: Attempt, verdict: Verdict, who: Lineage, runs: bool) -> int:
+    def note(
+        self,
+        attempt: Attempt,
+        verdict: Verdict,
+        who: Lineage,
+        runs: bool,
+        known: Known | None = None,
+    ) -> int:
         """
         Write an attempt down, before it goes on.
 
@@ -96,15 +104,15 @@ class Book:
         """
         key = _key(attempt, verdict)
         self.report.add(attempt, verdict, who.chain)
-        known = self._entries.get(key)
-        if known:
-            self._repeated(known, 1)
+        before = self._entries.get(key)
+        if before:
+            self._repeated(before, 1)
             self._entries.move_to_end(key)
             return 0
         self._next += 1
         entry = Entry(self._next, attempt, verdict, who.chain, None)
         if self._journal.enabled:
-            entry.record = self._write(entry, who, runs)
+            entry.record = self._write(entry, who, runs, known)
         self._entries[key] = entry
         if len(self._entries) > OPEN:
             self._entries.popitem(last=False)
@@ -128,7 +136,7 @@ class Book:
         entry.repeats += count
         self._dirty[entry.token] = entry
 
-    def _write(self, entry: Entry, who: Lineage, runs: bool) -> AttemptRecord:
+    def _write(self, entry: Entry, who: Lineage, runs: bool, known: Known | None) -> AttemptRecord:
         from netjail.records import attempt_record, proc, process_record
 
         show = self._plan.show_args
@@ -144,6 +152,7 @@ class Book:
             id=entry.token,
             audit=self._plan.audit,
             assurance=self.assurance(runs),
+            known=known,
         )
         self._journal.write(record)
         return record
@@ -165,6 +174,13 @@ class Book:
         from netjail.records import result_record
 
         self._journal.write(result_record(token, result if result is None else max(-result, 0)))
+
+    def answered(self, token: int, result: str) -> None:
+        """How the look-up *token* was answered."""
+        if self._journal.enabled:
+            from netjail.records import answer_record
+
+            self._journal.write(answer_record(token, result))
 
     def flush(self) -> None:
         """Write down the repeats since the last time."""

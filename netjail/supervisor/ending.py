@@ -1,11 +1,14 @@
-"""What netjail could not do, in words: start the command, or run a judged copy."""
+"""How a run ends or goes on, and what could not be done for it, in words."""
 
 from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Sequence
 
 from netjail.errors import HostError, NetjailError
+from netjail.model import Process
+from netjail.tree import name_of
 
 _EXEC = 2  # the step that failed, see ``struct failure`` of kernel/launch.c
 _MISSING = (errno.ENOENT, errno.ENOTDIR)
@@ -42,3 +45,13 @@ def unpinned(cause: int) -> str:
     """Why an allowed call got ENOBUFS: the judged copy goes to 0x100000-0x200000."""
     why = _UNPINNED.get(cause, os.strerror(cause) if cause > 0 else "it was disturbed")
     return f"a program's allowed calls fail with ENOBUFS, for want of the judged copy: {why}"
+
+
+def still_there(ancestor: Callable[[int, int], Process | None], living: Sequence[int]) -> str:
+    """Who is waited for, once the command has ended."""
+    names = []
+    for pid in living[:5]:
+        process = ancestor(pid, 0)
+        names.append(f"{name_of(process) if process else '?'} ({pid})")
+    who = ", ".join(names) or "threads that go on"
+    return f"the command ended; waiting for {who}; --orphans kill would end them"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from msgspec import structs
 
 from netjail.actions import choose
-from netjail.endpoints import Netlink, Unix, Unspecified
+from netjail.endpoints import Netlink, Unspecified
 from netjail.errors import TraceeGone
 from netjail.kernel.links import Links
 from netjail.kernel.owners import Owners
@@ -22,11 +22,12 @@ from netjail.report import Scope, exit_status
 from netjail.sockets import certain
 from netjail.supervisor import listening
 from netjail.supervisor.book import Book
-from netjail.supervisor.ending import not_started, unpinned
-from netjail.supervisor.pin import pin
+from netjail.supervisor.desk import Desk
+from netjail.supervisor.ending import not_started, still_there, unpinned
+from netjail.supervisor.pin import by_path, pin
 from netjail.supervisor.world import World
 from netjail.syscalls import ROWS, Shape, decode, unread
-from netjail.tree import Tree, name_of
+from netjail.tree import Tree
 
 if TYPE_CHECKING:
     from netjail.supervisor import Plan
@@ -71,7 +72,8 @@ class Supervisor:
         supervise_alone(links.front)
         self._jail = jail
         self._tree = Tree(jail.ancestor)
-        self._world = World(owners)
+        self._world = World(owners, self._plan.policy.by_name)
+        self._desk = Desk(self._plan, self._book, self._world, jail)
         jail.attach(links.front)
         os.write(links.attached, b"1")
         os.close(links.attached)
@@ -142,16 +144,16 @@ class Supervisor:
         self, event: Event, attempt: Attempt, verdict: Verdict, named: bool = True
     ) -> None:
         runs = choose(verdict, self._plan.audit).runs
-        cache = self._lasting(attempt, verdict) if named else Cache.NOT
-        if runs and self._by_path(attempt, verdict):
-            failed = pin(self._jail, event.tid, self._world.unix(attempt))
-            if failed:
-                verdict, runs, cache = failed, False, Cache.NOT
+        led = runs and self._desk.answers(attempt, verdict)
+        cache = self._lasting(attempt, verdict) if named and not led else Cache.NOT
+        failed = self._steer(event, attempt, verdict, led) if runs else None
+        if failed:
+            verdict, runs, cache = failed, False, Cache.NOT
         token = 0
         if not event.again and (named or verdict.decision is Decision.DENY):
-            token = self._book.note(
-                attempt, verdict, self._tree.of(event.tid, attempt.process), runs
-            )
+            verdict, names = self._world.named(attempt, verdict)
+            who = self._tree.of(event.tid, attempt.process)
+            token = self._book.note(attempt, verdict, who, runs, names)
         if cache:
             known = self._book.cache(attempt, verdict)
             cache, token = cache if known else Cache.NOT, token or known
@@ -161,6 +163,16 @@ class Supervisor:
             self._jail.allow(event.tid, token, cache)
         else:
             self._jail.deny(event.tid, verdict.error or errno.EPERM, token, cache)
+
+    def _steer(self, event: Event, attempt: Attempt, verdict: Verdict, led: bool) -> Verdict | None:
+        """Lead a call that runs to where it may go; or why that cannot be."""
+        if led:
+            assert event.stop is not None
+            who = self._tree.of(event.tid, attempt.process)
+            return self._desk.lead(event.stop, attempt, who)
+        if not self._plan.audit and by_path(self._plan.policy, attempt, verdict):
+            return pin(self._jail, event.tid, self._world.unix(attempt))
+        return None
 
     def _lasting(self, attempt: Attempt, verdict: Verdict) -> Cache:
         """Whether the core may repeat *verdict*, and without looking at the descriptor."""
@@ -175,16 +187,6 @@ class Supervisor:
             and (other.decision, other.error) == (verdict.decision, verdict.error)
         )
         return Cache.ANY if same else Cache.KIND
-
-    def _by_path(self, attempt: Attempt, verdict: Verdict) -> bool:
-        endpoint = attempt.endpoint
-        if not isinstance(endpoint, Unix) or endpoint.abstract or self._plan.audit:
-            return False
-        if verdict.decision is not Decision.ALLOW or not endpoint.path:
-            return False
-        # Where everything is allowed, it does not matter where a path leads.
-        refuses = any(engine.deny_paths for engine in self._plan.policy.engines)
-        return refuses or verdict.reason is not Reason.DEFAULT
 
     def _on_socket(self, event: Event, attempt: Attempt) -> None:
         if attempt.protocols <= _LET:
@@ -221,6 +223,7 @@ class Supervisor:
 
     def _on_tick(self, event: Event) -> None:
         now = time.monotonic()
+        self._desk.serve()
         if self._waiting and self._world.poll():
             self._ask_again()
         if now - self._flushed >= 1:
@@ -277,14 +280,10 @@ class Supervisor:
         if self._said_waiting:
             return
         self._said_waiting = True
-        names = []
-        for pid in self._jail.living()[:5]:
-            process = self._jail.ancestor(pid, 0)
-            names.append(f"{name_of(process) if process else '?'} ({pid})")
-        who = ", ".join(names) or "threads that go on"
-        self._plan.say(f"the command ended; waiting for {who}; --orphans kill would end them")
+        self._plan.say(still_there(self._jail.ancestor, self._jail.living()))
 
     def _finish(self) -> None:
+        self._desk.end()
         self._flush()
         status = self._status or 0
         signal = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0

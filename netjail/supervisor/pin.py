@@ -12,12 +12,26 @@ import os
 import struct
 from socket import AF_UNIX
 
+from netjail.endpoints import Unix
 from netjail.errors import KernelError
 from netjail.kernel.owners import Resolved
 from netjail.kernel.tracee import Jail, patience
-from netjail.model import Decision, Reason, Verdict
+from netjail.model import Attempt, Decision, Reason, Verdict
+from netjail.policy import Policy
 
 _LOST = "the path cannot be held still here: {}"
+
+
+def by_path(policy: Policy, attempt: Attempt, verdict: Verdict) -> bool:
+    """Whether it matters where the attempt's path leads."""
+    endpoint = attempt.endpoint
+    if not isinstance(endpoint, Unix) or endpoint.abstract or not endpoint.path:
+        return False
+    if verdict.decision is not Decision.ALLOW:
+        return False
+    # Where everything is allowed, it does not matter.
+    refuses = any(engine.deny_paths for engine in policy.engines)
+    return refuses or verdict.reason is not Reason.DEFAULT
 
 
 def pin(jail: Jail, tid: int, found: Resolved) -> Verdict | None:

@@ -5,13 +5,34 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from netjail.endpoints import Address, Unix
+import msgspec
+
+from netjail.endpoints import Address, Inet, Unix, canonical
 from netjail.kernel.owners import Owners, Resolved
 from netjail.kernel.tracee import patience
-from netjail.model import Attempt, Owner, Protocol
+from netjail.model import Attempt, Owner, Protocol, Reason, Verdict
+from netjail.policy.facts import Known
+from netjail.stops import Descriptor
 
 if TYPE_CHECKING:
-    from netjail.names import Names
+    from netjail.names.truth import Names
+
+
+_FILES = ("/etc/resolv.conf", "/etc/hosts")
+
+
+# What the jail could write is read before it begins: else it could say itself where a
+# name leads, or whom to ask.
+def _now(path: str) -> str | None:
+    true = os.path.realpath(path)
+    places = (true, os.path.dirname(true), os.path.dirname(path))
+    if not any(os.access(place, os.W_OK) for place in places):
+        return None
+    try:
+        with open(true, encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
 
 
 class World:
@@ -19,11 +40,15 @@ class World:
     Owners of sockets, paths and names, for the attempt that is being judged.
 
     A unix path is looked up once an attempt: what was judged is what is pinned.
+
+    :param by_name: the policy has rules on host names.
     """
 
-    def __init__(self, owners: Owners) -> None:
+    def __init__(self, owners: Owners, by_name: bool = False) -> None:
         self._owners = owners
+        self._by_name = by_name
         self._names: Names | None = None
+        self._texts = {path: text for path in _FILES if (text := _now(path)) is not None}
         self._judged: Attempt | None = None
         self._found: Resolved | None = None
 
@@ -37,9 +62,11 @@ class World:
     def names(self) -> Names:
         """Made when a rule first asks: few policies name hosts."""
         if self._names is None:
-            from netjail.names import Names
+            from netjail.names.configuration import File
+            from netjail.names.truth import Names
 
-            self._names = Names()
+            resolv_conf, hosts = (File(path, self._texts.get(path)) for path in _FILES)
+            self._names = Names(resolv_conf, hosts)
         return self._names
 
     @property
@@ -78,6 +105,33 @@ class World:
     def addresses(self, name: str) -> frozenset[Address] | None:
         """What a host name resolves to; None: looked up, ask again."""
         return self.names.addresses(name)
+
+    def known(self, address: Address) -> Known:
+        """Which names lead to an address, where names play a part at all."""
+        return self.names.known(address) if self._names or self._by_name else Known()
+
+    def named(self, attempt: Attempt, verdict: Verdict) -> tuple[Verdict, Known | None]:
+        """The verdict with a name for its destination, if one leads there; and all names."""
+        endpoint = attempt.endpoint
+        if not isinstance(endpoint, Inet) or verdict.reason is Reason.STUB:
+            return verdict, None
+        form = canonical(endpoint.address)[0]
+        if form.is_loopback:
+            return verdict, None
+        known = self.known(form)
+        if verdict.name or not known.names:
+            return verdict, known
+        return msgspec.structs.replace(verdict, name=known.names[0]), known
+
+    def at_home(self, descriptor: Descriptor) -> bool:
+        """Whether a socket may be in the supervisor's own network namespace."""
+        return not (descriptor.netns and self._owners.netns) or (
+            descriptor.netns == self._owners.netns
+        )
+
+    def search(self) -> tuple[str, ...]:
+        """The domains that resolvers append."""
+        return self.names.search()
 
     def resolvers(self) -> frozenset[Address]:
         """The configured name servers."""

@@ -1,0 +1,45 @@
+"""What passes between the stub, which is asked, and the loop, which judges."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+
+from netjail.endpoints import Inet
+from netjail.model import Attempt, Protocol
+
+
+class Asker(msgspec.Struct, frozen=True):
+    """Whose question it is: the call that led a socket here."""
+
+    process: int
+    tid: int
+    syscall: str
+    who: object
+    """For the judge, who knows what it is."""
+
+
+class Ruling(msgspec.Struct, frozen=True):
+    """What became of a question."""
+
+    code: int | None
+    """The RCODE of a refusal; None: it is answered."""
+    why: str = ""
+    token: int = 0
+    """Of the attempt, 0 if nobody asked for its result."""
+
+
+class Request:
+    """A question that the stub's thread waits with, for the judge's."""
+
+    def __init__(self, attempt: Attempt, who: object) -> None:
+        self.attempt = attempt
+        self.who = who
+        self.ruling: Ruling | None = None
+        self.ruled = threading.Event()
+
+
+Judge = Callable[[Asker, Protocol, Inet, str, str], Ruling]
+"""Asker, what carried it, the name server that was meant, name, type."""

@@ -1,0 +1,128 @@
+"""
+Which names a program may look up: the rules on hosts, a question in, a verdict out.
+
+Whoever answers questions sends the name to servers that anybody may run, so that a
+name is as much of a way out as a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+
+import msgspec
+
+from netjail.endpoints import Address, Question
+from netjail.model import Decision, Protocol, Reason, Verdict
+from netjail.policy import wording
+from netjail.policy.addresses import AddressSet
+from netjail.policy.facts import Facts
+from netjail.policy.hosts import Hosts
+from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.words import Live, addresses
+
+_BOTH = frozenset({Protocol.TCP, Protocol.UDP})
+_IPV4 = AddressSet.of(["0.0.0.0/0"])
+_IPV6 = AddressSet.of(["::/0"])
+
+
+class Naming(msgspec.Struct, frozen=True):
+    """The rules of one policy that speak of names."""
+
+    allow: tuple[AddressRule, ...]
+    deny: tuple[AddressRule, ...]
+    fixed: tuple[AddressRule, ...]
+    """Those that allow addresses."""
+    default: Decision
+    by_name: bool
+    """Some rule speaks of a host name."""
+
+    @classmethod
+    def of(cls, allow: Iterable[Rule], deny: Iterable[Rule], default: Decision) -> Naming:
+        """Sort out the rules that count."""
+        allows = [rule for rule in allow if isinstance(rule, AddressRule)]
+        denies = [rule for rule in deny if isinstance(rule, AddressRule)]
+        return cls(
+            tuple(rule for rule in allows if rule.target.hosts is not None or _any_host(rule)),
+            # One that leaves some port open leaves the name's address to be asked for.
+            tuple(r for r in denies if r.target.hosts and not r.ports and r.protocols >= _BOTH),
+            tuple(rule for rule in allows if rule.fixed),
+            default,
+            any(
+                target.hosts
+                for rule in (*allows, *denies)
+                for target in (rule.target, *rule.exceptions)
+            ),
+        )
+
+    def decide(self, question: Question, facts: Facts) -> Verdict:
+        """Judge a look-up."""
+        name = question.name
+        search = facts.search()
+        for rule in self.deny:
+            if _speaks_of(rule, name, search):
+                return wording.refused(rule, name, 0, False, name)
+        if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
+            return wording.local(name)
+        for rule in self.allow:
+            if _speaks_of(rule, name, search):
+                return wording.allowed(rule, name)
+        if self.default is Decision.ALLOW:
+            why = "allowed by default"
+            return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, name=name)
+        backwards = self._backwards(reverse(name), facts, search)
+        return wording.allowed(backwards, name) if backwards else wording.unnamed(name)
+
+    def _backwards(
+        self, address: Address | None, facts: Facts, search: tuple[str, ...]
+    ) -> AddressRule | None:
+        """The rule that allows the address which is looked up backwards."""
+        if address is None:
+            return None
+        for rule in self.fixed:
+            if rule.matches(address):
+                return rule
+        known = facts.known(address).names
+        named = (r for r in self.allow for name in known if _speaks_of(r, name, search))
+        return next(named, None)
+
+
+def _any_host(rule: AddressRule) -> bool:
+    """Whether it cannot be told which names a rule on addresses means."""
+    if rule.target.live is Live.RESOLVER:
+        return rule.takes(53)
+    public, covered = addresses("public"), rule.target.addresses
+    return any(not (public - other) - covered for other in (_IPV6, _IPV4))
+
+
+def _speaks_of(rule: AddressRule, name: str, search: tuple[str, ...]) -> bool:
+    hosts = rule.target.hosts
+    if hosts is not None and not _means(hosts, name, search):
+        return False
+    excepted = (target.hosts for target in rule.exceptions)
+    return not any(one is not None and _means(one, name, search) for one in excepted)
+
+
+# A resolver asks for ``db.corp.example`` where a program, and its rule, say ``db``.
+def _means(hosts: Hosts, name: str, search: tuple[str, ...]) -> bool:
+    if hosts.matches(name):
+        return True
+    short = (name.removesuffix(f".{domain}") for domain in search)
+    return any(one != name and one in hosts.exact for one in short)
+
+
+_ZONES = {"in-addr": 4, "ip6": 32}
+
+
+def reverse(name: str) -> Address | None:
+    """The address whose name is asked for by *name* under ``in-addr.arpa``, ``ip6.arpa``."""
+    *labels, zone, top = ["", *name.split(".")]
+    labels = labels[:0:-1]
+    if top != "arpa" or len(labels) != _ZONES.get(zone):
+        return None
+    try:
+        if zone == "in-addr":
+            return IPv4Address(".".join(labels))
+        return IPv6Address(bytes.fromhex("".join(labels)))
+    except ValueError:
+        return None

@@ -1,0 +1,106 @@
+"""
+One attempt over one protocol, and what the facts said about it so far: what each rule
+is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netjail.endpoints import Address, Inet, canonical
+from netjail.model import Attempt, Owner, Protocol
+from netjail.policy import wording
+from netjail.policy.facts import Facts
+from netjail.policy.hosts import Hosts
+from netjail.policy.rules import AddressRule
+from netjail.policy.targets import Target
+from netjail.policy.words import Live
+
+LISTENING = frozenset({Protocol.TCP, Protocol.UDP})
+"""What carries bytes to a port that somebody has to listen on."""
+
+
+class Query(msgspec.Struct):
+    """An attempt over one of its protocols."""
+
+    attempt: Attempt
+    protocol: Protocol
+    endpoint: Inet
+    facts: Facts
+    forms: tuple[Address, ...] = ()
+    pending: set[str] = msgspec.field(default_factory=set)
+    asked_owner: Owner | None = None
+
+    def __post_init__(self) -> None:
+        self.forms = canonical(self.endpoint.address)
+
+    def owner(self) -> Owner:
+        if self.asked_owner is None:
+            self.asked_owner = self.facts.owner(self.attempt, self.protocol)
+        return self.asked_owner
+
+    def fix(self, forms: Iterable[Address]) -> str:
+        return wording.to_allow(self.protocol, forms, self.endpoint.port)
+
+    def known(self) -> str:
+        """A name that leads to the address."""
+        names = self.facts.known(self.forms[0]).names
+        return names[0] if names else ""
+
+    def hits(self, rule: AddressRule, form: Address) -> str | bool | None:
+        """
+        Whether a live rule matches: by which name, or True for one that names none.
+
+        None: that hangs on a name being looked up.
+        """
+        hit = self._aims(rule.target, form)
+        for target in rule.exceptions:
+            if hit is False:
+                break
+            excepted = self._aims(target, form)
+            if excepted is not False:
+                hit = None if excepted is None else False
+        return hit
+
+    def _aims(self, target: Target, form: Address) -> str | bool | None:
+        if target.live is Live.SELF:
+            return self.owner() is Owner.JAIL
+        if target.live is Live.RESOLVER:
+            return form in forms_of(self.facts.resolvers())
+        if target.hosts is None:
+            return form in target.addresses
+        return self._by_name(target.hosts, form)
+
+    # One name is looked up for its rule; of many, those count that were asked for.
+    def _by_name(self, hosts: Hosts, form: Address) -> str | bool | None:
+        if hosts.single:
+            found = self.facts.addresses(hosts.single)
+            if found is None:
+                self.pending.add(hosts.single)
+                return None
+            return hosts.single if form in forms_of(found) else False
+        known = self.facts.known(form)
+        stale = [name for name in known.stale if hosts.matches(name)]
+        self.pending.update(stale)
+        found_name = next(filter(hosts.matches, known.names), None)
+        return found_name or (None if stale else False)
+
+    def to_resolver(self) -> bool:
+        """Whether it goes to a configured name server, at its port."""
+        carried = self.protocol in LISTENING and self.endpoint.port == 53
+        return carried and bool(leads_to(self.facts.resolvers(), self.endpoint))
+
+
+def forms_of(found: Iterable[Address]) -> set[Address]:
+    """Every form of every address."""
+    return {form for address in found for form in canonical(address)}
+
+
+def leads_to(resolvers: Iterable[Address], endpoint: object) -> list[Address]:
+    """The forms of *endpoint* that are a configured name server, at its port."""
+    if not isinstance(endpoint, Inet) or endpoint.port != 53:
+        return []
+    known = forms_of(resolvers)
+    return [form for form in canonical(endpoint.address) if form in known]
