@@ -82,12 +82,12 @@ class Question(msgspec.Struct, frozen=True):
     name: str
     """In lower case, without a dot at the end; odd bytes are ``\\DDD``, as RFC 1035 has it."""
     kind: str
-    """The type that is asked for: ``A``, ``AAAA``, ``TXT``."""
+    """The type that is asked for: ``A``, ``AAAA``, ``TXT``; "": it is no question at all."""
     server: Inet
     """The name server that the program meant."""
 
     def __str__(self) -> str:
-        return self.name or "."
+        return f"look-up of {self.name or '.'}" if self.kind else f"message to {self.server}"
 
 
 Endpoint = Inet | Unix | Netlink | Unspecified | Unknown | Question

@@ -166,7 +166,7 @@ def _key(attempt: Attempt, verdict: Verdict) -> Hashable:
     if verdict.name and isinstance(endpoint, Inet):
         where = (verdict.name, endpoint.port)  # a name has many addresses
     if isinstance(endpoint, Question):
-        where = endpoint.name  # whatever type, of whatever server
+        where = (endpoint.name, bool(endpoint.kind))  # whatever type, of whatever server
     kind = attempt.syscall if attempt.operation is Operation.SOCKET else ""
     return (verdict.decision, verdict.reason, verdict.rule, where, attempt.protocols, kind)
 

@@ -416,6 +416,18 @@ def test_what_a_program_says_it_heard_is_no_reason(scene, web):
         assert (result.status, web.seen) == (7, [])
     (attempt,) = (one for one in result.attempts if one.dest.port == 80)
     assert (attempt.dest.names, attempt.dest.known) == ([], "none")
+    assert attempt.why.endswith(", and no name led there")
+
+
+def test_a_port_that_is_not_allowed_is_told_by_its_name(scene, web):
+    command = ["curl", "-sS", "-m", "9", f"http://{HOST}/file"]
+    for rule in (f"{HOST}:81", "*.example.test:81"):
+        result = scene.trace("--allow", rule, command=command)
+        assert (result.status, web.seen) == (7, [])
+        denied = [one for one in result.attempts if one.dest.port == 80]
+        assert {one.dest.ip for one in denied} == {WEB4, WEB6}
+        assert {(one.dest.name, one.fix) for one in denied} == {(HOST, f"--allow {HOST}:80")}
+    assert f"{HOST}:80 (" in result.stderr
 
 
 def test_a_name_server_by_its_address_is_talked_to(scene):
@@ -690,6 +702,7 @@ def test_no_question_carries_a_secret(scene, way, kind):
     result = scene.trace("--allow", "allowed.test", command=[program, way, RESOLVER, raw.hex()])
     assert result.status == 0
     check_clean(scene, [raw])
+    assert asked(result), "and it is on record"
 
 
 def test_a_flip_between_the_stub_and_another_server(scene):

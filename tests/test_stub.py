@@ -161,13 +161,23 @@ def test_who_is_done_with_asking_still_hears(bench, client):
     assert one.recv(1) == b""
 
 
-def test_a_stream_of_rubbish(client):
+def test_a_stream_of_rubbish(bench, client):
     one = client(socket.SOCK_STREAM)
     one.sendall(framed(b"\0" * 65535))
     assert read(one).rcode() == dns.rcode.FORMERR
+    assert bench.judged == [(Protocol.TCP, "", "")], "it is on record"
     asked = query()
     one.sendall(framed(asked))
     assert asked.is_response(read(one))
+
+
+def test_what_deserves_no_answer_is_on_record_too(bench, client):
+    one = client()
+    one.send(b"short")
+    asked = query()
+    one.send(asked.to_wire())
+    assert asked.is_response(dns.message.from_wire(one.recv(4096)))
+    assert [name for _, name, _ in bench.judged] == ["", "a.b"]
 
 
 def test_outsiders_get_nothing(bench, client):

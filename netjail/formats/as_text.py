@@ -175,7 +175,7 @@ def _where(group: Group, width: int) -> str:
     """``example.org:443 (192.0.2.1, 2 more)``, or the bare address."""
     name = group.verdict.name
     if isinstance(group.endpoint, Question):
-        return f"look-up of {visible(str(group.endpoint), width - 11)}"
+        return visible(str(group.endpoint), width)
     if not name:
         return visible(str(group.endpoint), width)
     port = getattr(group.endpoint, "port", "")

@@ -52,8 +52,7 @@ def read(raw: bytes) -> Asked | bytes:
     """
     Read a question.
 
-    :returns: the answer, where it is none that could be asked for; no bytes: it
-        deserves none.
+    :returns: the answer, where it is none that could be asked; no bytes: it deserves none.
     """
     if len(raw) < _HEADER or raw[2] & 0x80:
         return b""  # cut off, or an answer

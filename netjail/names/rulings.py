@@ -42,4 +42,7 @@ class Request:
 
 
 Judge = Callable[[Asker, Protocol, Inet, str, str], Ruling]
-"""Asker, what carried it, the name server that was meant, name, type."""
+"""
+Asker, what carried it, the name server that was meant, name, type; no type: the message
+was no question that could be asked.
+"""

@@ -108,6 +108,8 @@ class Streams(Generic[_W]):
 
     def _send(self, stream: _Stream[_W], raw: bytes) -> None:
         stream.owed -= 1
+        if not raw:
+            return
         if stream.connection.fileno() < 0:
             return  # closed while its question was looked up
         stream.going += len(raw).to_bytes(2) + raw

@@ -194,6 +194,8 @@ class Stub:
 
     @staticmethod
     def _send(server: Server, peer: tuple[object, ...], raw: bytes) -> None:
+        if not raw:
+            return
         try:
             server.datagrams.sendto(raw, peer)
         except OSError:
@@ -230,8 +232,8 @@ class Stub:
 
         asked = questions.read(raw)
         if isinstance(asked, bytes):
-            if asked:
-                send(asked)
+            self._judge(asker, protocol, means, "", "")
+            send(asked)
             return
         retry = (peer, asked.query.id) if protocol is Protocol.UDP else None
         ruling = self._judge(asker, protocol, means, asked.name, asked.kind)

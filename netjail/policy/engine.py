@@ -164,15 +164,13 @@ class Engine(msgspec.Struct, frozen=True):
         owner, endpoint, fix = query.owner(), query.endpoint, query.fix(open_forms)
         if owner is Owner.NOBODY and query.protocol in LISTENING:
             return wording.nobody(endpoint, errno.ECONNREFUSED)
-        if owner is Owner.OUTSIDE:
-            return wording.foreign(endpoint, fix, self.error)
         local = any(form in addresses("loopback") for form in query.forms)
-        if owner is Owner.UNKNOWN and local:
-            return wording.foreign(endpoint, fix, self.error, known=False)
-        lasting = lasting and owner is Owner.REMOTE and not local
-        name = query.known()
-        if name and query.protocol is not Protocol.ICMP:
+        name = "" if local or query.protocol not in LISTENING else query.known()
+        if name:
             fix = wording.to_allow_name(name, endpoint.port)
+        if owner is Owner.OUTSIDE or (owner is Owner.UNKNOWN and local):
+            return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
+        lasting = lasting and owner is Owner.REMOTE and not local
         return wording.by_default(query.protocol, endpoint, fix, self.error, lasting, name)
 
     def decide_name(self, question: Question, facts: Facts) -> Verdict:

@@ -118,6 +118,12 @@ def unknown_kind(question: Question) -> Verdict:
     return Verdict(Decision.DENY, Reason.STRUCTURE, why=why, name=question.name)
 
 
+def no_question() -> Verdict:
+    """What was sent to a name server is nothing that could be asked."""
+    why = "it is no question that could be asked"
+    return Verdict(Decision.DENY, Reason.STRUCTURE, why=why)
+
+
 def local(name: str) -> Verdict:
     """A name that means this machine, everywhere."""
     return Verdict(Decision.ALLOW, Reason.SELF, why=f"{name} is this machine", name=name)

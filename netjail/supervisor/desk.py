@@ -160,7 +160,9 @@ class Desk:
         assert isinstance(question, Question)
         verdict = self._plan.policy.decide(attempt, self._world)
         assert isinstance(verdict, Verdict)
-        if verdict.decision is Decision.ALLOW and question.kind not in KINDS:
+        if not question.kind:
+            verdict = wording.no_question()
+        elif verdict.decision is Decision.ALLOW and question.kind not in KINDS:
             if not self._plan.audit:
                 verdict = wording.unknown_kind(question)
         elif verdict.reason is Reason.DEFAULT and verdict.fix:

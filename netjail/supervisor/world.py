@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from netjail.names.truth import Names
 
 
+_UNMATCHED = (Reason.DEFAULT, Reason.FOREIGN)
 _FILES = ("/etc/resolv.conf", "/etc/hosts")
 
 
@@ -119,6 +120,9 @@ class World:
         if form.is_loopback:
             return verdict, None
         known = self.known(form)
+        if not known.names and self._names and verdict.reason in _UNMATCHED:
+            why = f"{verdict.why}, and no name led there"
+            return msgspec.structs.replace(verdict, why=why), known
         if verdict.name or not known.names:
             return verdict, known
         return msgspec.structs.replace(verdict, name=known.names[0]), known
