@@ -12,6 +12,8 @@ import struct
 from dataclasses import dataclass, field
 from errno import EINVAL, ENOSYS, EPERM
 
+from jail import Runner
+
 _LOAD, _AND, _RETURN, _EQUAL, _AT_LEAST = 0x20, 0x54, 0x06, 0x15, 0x35
 _ERRNO, _ALLOW = 0x00050000, 0x7FFF0000
 _X86_64 = 0xC000003E
@@ -71,6 +73,32 @@ def _only(one: Only) -> list[tuple[int, int, int, int]]:
 def without(*numbers: int, error: int = EPERM) -> Profile:
     """A host that refuses these calls and no others."""
     return Profile(dict.fromkeys(numbers, error))
+
+
+# Docker's default capabilities, for its root; a runtime grants them by the bounding set.
+_CAPS = (
+    "chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,"
+    "+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap"
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host: what holds netjail itself."""
+
+    profile: Profile
+    caps: str | None = _CAPS
+    """What root may do there; None: all."""
+
+    def around(self, runner: Runner) -> list[str]:
+        """The words before netjail's own that take away what is not there."""
+        file = runner.workdir / "profile.bpf"
+        file.write_bytes(self.profile.program())
+        words = [*runner.user.prefix, runner.program("confined"), str(file)]
+        if runner.user.uid == 0 and self.caps is not None:
+            kept = f"-all,+{self.caps}" if self.caps else "-all"
+            words = ["setpriv", "--inh-caps=-all", f"--bounding-set={kept}", "--", *words]
+        return words
 
 
 _PTRACE, _SECCOMP, _CLONE3 = 101, 317, 435
@@ -143,3 +171,6 @@ PODMAN = Profile(
 )
 # Podman before that: no ptrace without its capability.
 PODMAN_3 = Profile({**PODMAN.refused, _PTRACE: EPERM}, PODMAN.only, newest=441)
+
+# Linux before 5.13, or one that was started without Landlock.
+NO_LANDLOCK = without(444, 445, 446, error=ENOSYS)

@@ -24,7 +24,8 @@ from pathlib import Path
 
 import int80
 import pytest
-from jail import USERS, Result, Runner, User, needs, unmet
+from confine import Host
+from jail import USERS, Result, Runner, User, needs, read_events, unmet
 from servers import Server
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -242,6 +243,20 @@ def runner(
 def trace(runner: Runner) -> Callable[..., Result]:
     """``trace(*options, fixture=… | command=…, args=(), to=server)`` runs it jailed."""
     return runner.trace
+
+
+@pytest.fixture
+def trace_in(runner: Runner) -> Callable[..., Result]:
+    """``trace_in(host, *options, fixture=…)``: as ``trace``, on another host."""
+
+    def run(host: Host, *options: str, around: Sequence[str] = (), **what: object) -> Result:
+        runner.runs += 1
+        journal = runner.workdir / f"events-{runner.runs}.jsonl"
+        words = [*around, *host.around(runner), *runner.inner("--events", str(journal), *options)]
+        result = runner.run([*words, *runner.command(**what)])
+        return Result(result.status, result.stdout, result.stderr, read_events(journal))
+
+    return run
 
 
 @pytest.fixture

@@ -3,53 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import confine
 import pytest
-from confine import Profile, without
-from jail import Result, Runner, read_events
+from confine import Host, without
 from servers import Server
-
-# Docker's default capabilities, for its root; a runtime grants them by the bounding set.
-_CAPS = (
-    "chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,"
-    "+net_bind_service,+net_raw,+sys_chroot,+mknod,+audit_write,+setfcap"
-)
-
-
-@dataclass(frozen=True)
-class Host:
-    """A host: what holds netjail itself."""
-
-    profile: Profile
-    caps: str | None = _CAPS
-    """What root may do there; None: all."""
-
-    def around(self, runner: Runner) -> list[str]:
-        """The words before netjail's own that take away what is not there."""
-        file = runner.workdir / "profile.bpf"
-        file.write_bytes(self.profile.program())
-        words = [*runner.user.prefix, runner.program("confined"), str(file)]
-        if runner.user.uid == 0 and self.caps is not None:
-            kept = f"-all,+{self.caps}" if self.caps else "-all"
-            words = ["setpriv", "--inh-caps=-all", f"--bounding-set={kept}", "--", *words]
-        return words
-
-
-@pytest.fixture
-def trace_in(runner: Runner) -> Callable[..., Result]:
-    """``trace_in(host, *options, fixture=…)``: as ``trace``, on another host."""
-
-    def run(host: Host, *options: str, around: Sequence[str] = (), **what: object) -> Result:
-        runner.runs += 1
-        journal = runner.workdir / f"events-{runner.runs}.jsonl"
-        words = [*around, *host.around(runner), *runner.inner("--events", str(journal), *options)]
-        result = runner.run([*words, *runner.command(**what)])
-        return Result(result.status, result.stdout, result.stderr, read_events(journal))
-
-    return run
 
 
 def pair(serve, kind: str, workdir) -> tuple[Server, Server, str]:

@@ -63,7 +63,7 @@ def _kernel(host: Host) -> Iterator[Fact]:
         f"ABI {host.landlock}, {scoped}" if host.landlock else "none",
         not host.weak,
         f"scopes need ABI {SCOPED} (Linux 6.12): without them a jailed program reaches processes "
-        "outside of the same user by /proc/PID/mem and signals; events say weak"
+        "outside of the same user by /proc/PID/mem; events say weak"
         if host.weak
         else "",
     )

@@ -104,7 +104,8 @@ enum nj_shape {
 	NJ_DUMPABLE,
 	NJ_PRLIMIT,
 	NJ_FILTER,
-	NJ_FOLDED
+	NJ_FOLDED,
+	NJ_SIGNAL
 };
 
 // A row of syscalls.ROWS, for the core.

@@ -266,6 +266,11 @@ int nj_holder_stop(struct nj_jail *jail, int status);
 int nj_capabilities_drop(uint64_t dropped);
 int nj_close_to_others(int fd);
 
+// kill.c
+bool nj_in_own_namespace(int32_t tid);
+int nj_signal_call(struct nj_jail *jail, struct nj_task *task);
+int nj_signal_unmark(int32_t tid);
+
 // signals.c
 int nj_request(const struct nj_task *task);
 int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);

@@ -13,6 +13,8 @@
 // and nobody uses: 'N', the sender's si_code, the index of its note in `sent`.
 #define NJ_MARK 0x4e000000U
 #define NJ_MARK_BITS 0xff000000U
+// One that the supervisor sent in the place of a jailed kill(2), see kill.c.
+#define NJ_MARK_GROUP 0x47000000U
 
 enum { NJ_ALONE, NJ_PAIRED, NJ_DELIVERED };  // nj_seen.taken
 

@@ -1,7 +1,5 @@
 // What each shape of row does about a call; api.h lists the shapes.
 #include <errno.h>
-#include <stdio.h>
-#include <sys/stat.h>
 
 #include "core.h"
 
@@ -130,23 +128,11 @@ static int on_dumpable(struct nj_jail *jail, struct nj_task *task)
 	return process->undumpable ? nj_finish(task, 0) : nj_run(task);
 }
 
-// In a pid namespace of the jail's own, every process is the jail's; it has other
-// numbers there.
-static bool in_own_namespace(int32_t tid)
-{
-	struct stat ours, theirs;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d/ns/pid", tid);
-	return !stat("/proc/self/ns/pid", &ours) && !stat(path, &theirs) &&
-	       (ours.st_ino != theirs.st_ino || ours.st_dev != theirs.st_dev);
-}
-
 static int on_prlimit(struct nj_jail *jail, struct nj_task *task)
 {
 	int32_t pid = (int32_t)nj_args_of(task)[nj_row_of(jail, task)->name];
 
-	if (nj_task_find(jail, pid) || in_own_namespace(task->tid))
+	if (nj_task_find(jail, pid) || nj_in_own_namespace(task->tid))
 		return nj_run(task);
 	return nj_refuse(jail, task, EPERM);
 }
@@ -179,6 +165,7 @@ static int (*const SHAPES[])(struct nj_jail *, struct nj_task *) = {
 	[NJ_SOCKET] = on_registers,  [NJ_MAP] = on_map,		 [NJ_SHUT] = on_registers,
 	[NJ_CLONE] = on_clone,	     [NJ_DUMPABLE] = on_dumpable, [NJ_PRLIMIT] = on_prlimit,
 	[NJ_FILTER] = on_filter,     [NJ_FOLDED] = on_folded,
+	[NJ_SIGNAL] = nj_signal_call,
 };
 
 // Do what the row's shape says; 1 if Python is to decide, else 0 or -errno.

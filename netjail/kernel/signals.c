@@ -143,6 +143,7 @@ int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal)
 {
 	int deliver = 1;
 
+	(void)nj_signal_unmark(task->tid);
 	// The command's signals may come twice, once through the front: relay.c.
 	if (task->process->pid == jail->command)
 		(void)nj_arrived(jail->shared, task->tid, &deliver);

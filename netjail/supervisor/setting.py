@@ -17,6 +17,12 @@ _ROOT = (
     "devices; run what you do not trust as an ordinary user"
 )
 
+_WEAK = (
+    "no Landlock scopes here: the command can write the memory of its user's other programs "
+    "by /proc/PID/mem where Yama lets it, and events say weak; Linux 6.12 has them, and a "
+    "container's profile must let landlock_* through"
+)
+
 
 class Setting(msgspec.Struct, frozen=True):
     """What was there before the first process of the jail."""
@@ -48,6 +54,6 @@ class Setting(msgspec.Struct, frozen=True):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of it; a line each."""
-        root = [_ROOT] if os.geteuid() == 0 else []
+        found = [*([_ROOT] if os.geteuid() == 0 else []), *([_WEAK] if self.host.weak else [])]
         kept = f"--keep-caps: the command has {', '.join(self.kept)}, which can undo the jail"
-        return (*root, *([kept] if self.kept else []), *self.inherited.warnings)
+        return (*found, *([kept] if self.kept else []), *self.inherited.warnings)

@@ -29,6 +29,7 @@ class Shape(enum.IntEnum):
     PRLIMIT = 12  # let through for processes of the jail: *name_arg* has the pid
     FILTER = 13  # the vault is set up first: a new filter, or a limit, may forbid it then
     FOLDED = 14  # its arguments are in memory: runs as the call of row.runs instead
+    SIGNAL = 15  # as PRLIMIT, and signals to groups, which *flags_arg* has, reach the jail alone
 
 
 class Compare(enum.Enum):

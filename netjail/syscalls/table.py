@@ -34,6 +34,7 @@ from errno import EBUSY, ENODEV, ENOKEY, ENOSYS, EOPNOTSUPP, EPERM
 from socket import AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 
 from netjail.stops import Arch
+from netjail.syscalls.outside import OUTSIDE, REACH
 from netjail.syscalls.rows import (
     ALL,
     ALLOW,
@@ -122,7 +123,6 @@ _CLONE_FILES, _CLONE_THREAD, _CLONE_UNTRACED = 0x400, 0x10000, 0x800000
 _RING = "io_uring is shut: libraries fall back to ordinary calls"
 _ROUTE = "source routes and other ways around the judged address are shut"
 _DEVICE = "bound to a device, what is sent to this machine would leave it"
-_REACH = "it reaches into processes and namespaces outside the jail"
 _FAULTS = "userfaultfd could hold the supervisor for ever; garbage collectors fall back"
 _FRAMES = "packets made by hand leave unjudged: no tunnels, no vhost"
 _BPF = "its programs change where judged packets go, and reach into every process"
@@ -238,8 +238,8 @@ ROWS: tuple[Row, ...] = (
     _shut("ioctl", 16, 54, _FRAMES, _is(1, 0x400454CA, 0xAF01)),
     # Root has CAP_SYS_ADMIN, which stands for CAP_BPF: bpf_capable().
     _shut("bpf", 321, 357, _BPF),
-    _shut("setns", 308, 346, _REACH),
-    _shut("pidfd_getfd", 438, 438, _REACH),
+    _shut("setns", 308, 346, REACH),
+    _shut("pidfd_getfd", 438, 438, REACH),
     # With call-out data the kernel starts /sbin/request-key outside the jail, which for
     # the type dns_resolver asks the network: request-key.conf(5). Without, it only looks.
     _shut("request_key", 249, 287, "it asks a program outside the jail", _given(2), error=ENOKEY),
@@ -253,13 +253,12 @@ ROWS: tuple[Row, ...] = (
     Row("move_pages", 279, 317, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
     # PRIO_PROCESS, PRIO_PGRP, PRIO_USER; IOPRIO_WHO_* are one more.
     Row("setpriority", 141, 97, Shape.PRLIMIT, _when(_is(0, 0), _any(1, LOW)), name_arg=1),
-    _shut("setpriority", 141, 97, _REACH, _is(0, 1), _any(1, LOW)),
-    _shut("setpriority", 141, 97, _REACH, _is(0, 2)),
+    _shut("setpriority", 141, 97, REACH, _is(0, 1), _any(1, LOW)),
+    _shut("setpriority", 141, 97, REACH, _is(0, 2)),
     Row("ioprio_set", 251, 289, Shape.PRLIMIT, _when(_is(0, 1), _any(1, LOW)), name_arg=1),
-    _shut("ioprio_set", 251, 289, _REACH, _is(0, 2), _any(1, LOW)),
-    _shut("ioprio_set", 251, 289, _REACH, _is(0, 3)),
-    Row("process_vm_readv", 310, 347, Shape.SHUT, (), TRACE, error=EPERM, hint=_REACH, weak=True),
-    Row("process_vm_writev", 311, 348, Shape.SHUT, (), TRACE, error=EPERM, hint=_REACH, weak=True),
+    _shut("ioprio_set", 251, 289, REACH, _is(0, 2), _any(1, LOW)),
+    _shut("ioprio_set", 251, 289, REACH, _is(0, 3)),
+    *OUTSIDE,
     # The vault's guards. A range that starts at or above its end cannot touch it; page
     # rounding goes down to the end at most. Address 0 counts as below.
     _guard("munmap", 11, 91, _low(0)),
