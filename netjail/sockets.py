@@ -12,7 +12,7 @@ To teach another kind of socket, add its rows to ``TAKES``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from errno import EAFNOSUPPORT, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP
+from errno import EAFNOSUPPORT, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP, ESRCH
 from socket import (
     AF_INET,
     AF_INET6,
@@ -76,6 +76,11 @@ def is_bad(descriptor: Descriptor) -> bool:
     A shared one too: another thread may put a socket there, but a moment later.
     """
     return descriptor.error in (EBADF, ENOTSOCK)
+
+
+def is_unknown(descriptor: Descriptor) -> bool:
+    """Whether it could not be read, though its caller lives."""
+    return descriptor.error not in (0, EBADF, ENOTSOCK, ESRCH)
 
 
 def protocols(

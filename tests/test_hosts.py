@@ -171,6 +171,23 @@ def test_a_full_table_of_descriptors_lends_nothing(trace_in, runner, serve, host
     assert (result.exit_code, result.stdout.split()) == (0, ["0", str(errno.EPERM)])
     assert server.accepted == 1
     assert "tcp+udp" in {event.proto for event in result.attempts}
+    assert " ".join(result.stderr.split()).count("what some sockets are could not be read") == 1
+
+
+@pytest.mark.parametrize("abi", [("-m32",)], indirect=True, ids=["i386"])
+@pytest.mark.parametrize("host", LENDERS)
+def test_that_a_kind_is_unknown_is_said_once(trace_in, serve, host):
+    """32-bit calls lend nothing."""
+    allowed, denied = serve(), serve()
+    rule = f"127.0.0.1:{allowed.port}"
+    result = trace_in(host, "--allow", rule, fixture="connect_inet", to=allowed)
+    refused = trace_in(host, "--allow", rule, fixture="connect_inet", to=denied)
+    assert (result.exit_code, allowed.accepted) == (0, 1), result.stderr
+    assert (refused.exit_code, denied.accepted) == (errno.ECONNREFUSED, 0)
+    for run in (result, refused):
+        said = " ".join(run.stderr.split())
+        assert said.count("what some sockets are could not be read") == 1
+        assert "--cap-add SYS_PTRACE" in said
 
 
 MANY = """

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from netjail.model import Protocol
-from netjail.sockets import certain, ignores_names, is_bad, kind, mismatch, protocols
+from netjail.sockets import certain, ignores_names, is_bad, is_unknown, kind, mismatch, protocols
 from netjail.stops import Descriptor
 
 MPTCP = 262
@@ -90,6 +90,14 @@ def test_rare_protocols_count_once_they_exist() -> None:
 )
 def test_is_bad(error: int, bad: bool) -> None:
     assert is_bad(Descriptor(error)) == bad
+
+
+@pytest.mark.parametrize(
+    ("error", "unknown"),
+    [(0, False), (errno.EBADF, False), (errno.ESRCH, False), (errno.EPERM, True)],
+)
+def test_is_unknown(error: int, unknown: bool) -> None:
+    assert is_unknown(Descriptor(error)) == unknown
 
 
 SOCKETS = [

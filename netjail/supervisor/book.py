@@ -13,6 +13,8 @@ import msgspec
 
 from netjail.model import Attempt, Protocol, Verdict
 from netjail.report import Chain, Listener, Report
+from netjail.sockets import is_unknown
+from netjail.supervisor.ending import unknown
 from netjail.tree import Lineage
 
 if TYPE_CHECKING:
@@ -104,6 +106,8 @@ class Book:
         """
         key = _key(attempt, verdict)
         self.report.add(attempt, verdict, who.chain)
+        if is_unknown(attempt.descriptor):
+            self.report.warn(unknown(attempt.descriptor.error))
         before = self._entries.get(key)
         if before:
             self._repeated(before, 1)

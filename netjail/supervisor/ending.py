@@ -55,3 +55,11 @@ def still_there(ancestor: Callable[[int, int], Process | None], living: Sequence
         names.append(f"{name_of(process) if process else '?'} ({pid})")
     who = ", ".join(names) or "threads that go on"
     return f"the command ended; waiting for {who}; --orphans kill would end them"
+
+
+def unknown(cause: int) -> str:
+    """What a descriptor that could not be read leads to."""
+    return (
+        f"what some sockets are could not be read ({os.strerror(cause)}): they are judged as every "
+        "kind that they could be; in a container, --cap-add SYS_PTRACE lets netjail look"
+    )
