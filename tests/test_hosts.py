@@ -7,6 +7,7 @@ import errno
 import confine
 import pytest
 from confine import Host, without
+from jail import inside
 from servers import Server
 
 
@@ -230,3 +231,18 @@ def test_a_host_that_cannot_hold_a_jail_is_refused(trace_in, workdir, profile, c
     assert hint in result.stderr
     assert "Traceback" not in result.stderr
     assert not (workdir / "ran").exists()
+
+
+def test_without_proc_it_is_refused(runner):
+    over = "mount -t tmpfs none /proc"
+    result = inside(runner, "-rm", over, *runner.inner(), "touch", "ran")
+    assert result.exit_code == 125
+    assert "/proc is not mounted" in result.stderr
+    assert not (runner.workdir / "ran").exists()
+
+
+@pytest.mark.parametrize(("code", "status"), [("exit 3", 3), ("kill -9 $$", 137)])
+def test_it_can_be_process_1(runner, code, status):
+    proc = "mount -t proc proc /proc"
+    result = inside(runner, "-rpfm", proc, *runner.inner("-q"), "sh", "-c", code)
+    assert (result.status, result.stderr) == (status, "")
