@@ -10,7 +10,7 @@ from jail import inside
 def test_a_program_s_own_datagrams_arrive_as_they_would(runner, program, rule):
     """GSO, ECN, TTL, a source of one's own, time stamps, corks, passed descriptors, mDNS."""
     rules = ("--fail-on", "denied", "--allow", rule)
-    words = [program("beside")]
+    words = [program("well_meant")]
     up = "ip link set lo up"
     plain = inside(runner, "-rn", up, *words)
     assert (plain.exit_code, len(plain.stdout.splitlines()) > 100) == (0, True), plain.stderr

@@ -60,7 +60,7 @@ def places(workdir, user):
 def test_it_waits_itself_natively(runner, program, device, places, server):
     """Else the test below would say nothing."""
     for way, place in places.items():
-        words = [*runner.user.prefix, program("hang"), way, device, "1", server.target]
+        words = [*runner.user.prefix, program("hang"), way, device, "2", server.target]
         with runner.started(words, cwd=place) as process:
             with pytest.raises(Exception, match="timed out"):
                 process.wait(timeout=0.5)
