@@ -65,6 +65,7 @@ int nj_probe(uint32_t number, struct nj_host *ret);
 // ---- launch.c: from fork to exec ----
 
 struct nj_launch {
+	struct nj_shared *shared;  // what is forked does not get it
 	const char *file;
 	char **argv;
 	char **envp;

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -147,6 +148,10 @@ int nj_launch(const struct nj_launch *launch, int32_t *ret)
 	pid_t child;
 
 	prctl(PR_SET_PTRACER, launch->supervisor, 0, 0, 0);
+	// The jail may look into the holder, which has the memory of this process: it could
+	// have our signals go to whom it likes.
+	if (madvise(launch->shared, sizeof(*launch->shared), MADV_DONTFORK) < 0)
+		return -errno;
 	child = fork();
 	if (child < 0)
 		return -errno;

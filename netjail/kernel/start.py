@@ -58,7 +58,7 @@ def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]
     channel.close()
     holder.close()
     os.close(attach)
-    _launch(launch, (child.detach(), takes.detach(), attached, supervisor))
+    _launch(launch, shared, (child.detach(), takes.detach(), attached, supervisor))
     ret = ffi.new("int *")
     result = lib.nj_front(shared.page, supervisor, ret)
     if result < 0:
@@ -79,7 +79,7 @@ def _exit_after(supervise: Callable[[Links], None], links: Links) -> None:
         os._exit(code)
 
 
-def _launch(launch: Launch, ends: tuple[int, int, int, int]) -> None:
+def _launch(launch: Launch, shared: Shared, ends: tuple[int, int, int, int]) -> None:
     words = [ffi.new("char[]", os.fsencode(word)) for word in launch.command]
     environment = [ffi.new("char[]", word) for word in _environment()]
     filter_bytes = ffi.from_buffer(launch.program)
@@ -87,6 +87,7 @@ def _launch(launch: Launch, ends: tuple[int, int, int, int]) -> None:
     envp = ffi.new("char *[]", [*environment, ffi.NULL])
     numbers = ffi.new("int32_t[]", list(launch.closed))
     request = ffi.new("struct nj_launch *")
+    request.shared = shared.page
     request.file, request.argv, request.envp = words[0], argv, envp
     request.filter, request.filter_length = filter_bytes, len(launch.program) // 8
     request.channel, request.holder, request.attached, request.supervisor = ends
