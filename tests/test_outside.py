@@ -20,6 +20,8 @@ LOOKS += ["read", "write", "descriptor", "comparison"]
 HARMLESS_TO_ROOT = ["memory-map", "environment", "advice", "counter"]
 # Natively these need a second memory node, or change nothing that is not so already.
 INVISIBLE = ["pages", "parameters"]
+# Natively these need a victim of the same session: they have a test of their own.
+ENTERING = ["nice-entered", "io-priority-entered"]
 
 
 def rows() -> list[str]:
@@ -63,7 +65,7 @@ def victim(user) -> Iterator[int]:
             process.kill()
 
 
-@pytest.mark.parametrize("way", [row for row in rows() if row not in INVISIBLE])
+@pytest.mark.parametrize("way", [row for row in rows() if row not in [*INVISIBLE, *ENTERING]])
 def test_it_can_be_touched_natively(native, victim, way):
     """Else the tests below would say nothing."""
     if way.endswith("-user"):
@@ -85,6 +87,28 @@ def test_it_cannot_be_touched_from_a_jail(trace, user, victim, way):
     by_root = user.uid == 0 and way in HARMLESS_TO_ROOT
     # The kernel drops what is sent by way of a descriptor's owner, and says nothing.
     assert result.exit_code != 0 or by_root or way.startswith("owner")
+
+
+ENTERED = """
+import ctypes, os, subprocess, sys
+victim = subprocess.Popen(["sleep", "1000"], process_group=0)
+ctypes.CDLL(None).syscall(251, 1, victim.pid, 2 << 13 | 4)  # not idle, as we may be
+def state():
+    return os.getpriority(0, victim.pid), ctypes.CDLL(None).syscall(252, 1, victim.pid)
+before = state()
+error = subprocess.run([*sys.argv[1:], str(victim.pid)], stderr=subprocess.DEVNULL).returncode
+print(error, state() == before)
+victim.kill()
+"""
+
+
+@pytest.mark.parametrize("way", ENTERING)
+def test_nor_by_entering_its_group(runner, native, program, way):
+    words = [program("outside"), way]
+    plain = native(command=["python", "-c", ENTERED, *words])
+    assert plain.stdout == "0 False\n", plain.stderr
+    jailed = native(command=["python", "-c", ENTERED, *runner.inner(), *words])
+    assert jailed.stdout == "1 True\n", jailed.stderr  # EPERM
 
 
 # What is sent to the parent's group would hit the command itself.
@@ -124,16 +148,43 @@ if not pid:
 os.sched_setaffinity(pid, {0})
 os.setpriority(os.PRIO_PROCESS, pid, 7)
 os.setpriority(os.PRIO_PROCESS, 0, 6)
-os.setpriority(os.PRIO_PGRP, 0, 8)
 os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 print(os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid))
 os.kill(pid, signal.SIGKILL)
 """
     what = {"command": ["python", "-c", code]}
-    assert trace(**what).stdout == native(**what).stdout == "8 {0}\n"
+    assert trace(**what).stdout == native(**what).stdout == "7 {0}\n"
 
 
 def test_nor_does_a_pid_namespace_of_its_own_hinder_it(trace, native):
     code = "import os; os.setpriority(os.PRIO_PROCESS, 1, 7); print(os.getpriority(0, 1))"
     what = {"command": ["unshare", "-rpf", "--mount-proc", "python", "-c", code]}
     assert trace(**what).stdout == native(**what).stdout == "7\n"
+
+
+# The holder, which a jail may look into, was forked by the front.
+SHARED = """
+import os
+looked, shared = 0, []
+for pid in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        parent = int(open(f"/proc/{pid}/stat").read().rsplit(")", 1)[1].split()[1])
+        if parent != os.getppid() or int(pid) == os.getpid():
+            continue
+        memory = open(f"/proc/{pid}/mem", "r+b", 0)
+        maps = open(f"/proc/{pid}/maps").readlines()
+    except OSError:
+        continue
+    looked += 1
+    for line in maps:
+        if "rw-s" in line:
+            shared.append(line)
+            memory.seek(int(line.split("-")[0], 16))
+            memory.write(bytes(3000))
+print(looked, shared)
+"""
+
+
+def test_what_it_may_look_into_shares_no_memory_with_netjail(trace):
+    result = trace(command=["python", "-c", SHARED])
+    assert (result.exit_code, result.stdout) == (0, "1 []\n"), result.stderr

@@ -251,13 +251,12 @@ ROWS: tuple[Row, ...] = (
     Row("sched_setattr", 314, 351, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
     Row("migrate_pages", 256, 294, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
     Row("move_pages", 279, 317, Shape.PRLIMIT, _when(_any(0, LOW)), name_arg=0),
-    # PRIO_PROCESS, PRIO_PGRP, PRIO_USER; IOPRIO_WHO_* are one more.
+    # PRIO_PROCESS, PRIO_PGRP, PRIO_USER; IOPRIO_WHO_* are one more. One's own group too: a
+    # thread may enter any of the session meanwhile, setpgid(2).
     Row("setpriority", 141, 97, Shape.PRLIMIT, _when(_is(0, 0), _any(1, LOW)), name_arg=1),
-    _shut("setpriority", 141, 97, REACH, _is(0, 1), _any(1, LOW)),
-    _shut("setpriority", 141, 97, REACH, _is(0, 2)),
+    _shut("setpriority", 141, 97, REACH, _is(0, 1, 2)),
     Row("ioprio_set", 251, 289, Shape.PRLIMIT, _when(_is(0, 1), _any(1, LOW)), name_arg=1),
-    _shut("ioprio_set", 251, 289, REACH, _is(0, 2), _any(1, LOW)),
-    _shut("ioprio_set", 251, 289, REACH, _is(0, 3)),
+    _shut("ioprio_set", 251, 289, REACH, _is(0, 2, 3)),
     *OUTSIDE,
     # The vault's guards. A range that starts at or above its end cannot touch it; page
     # rounding goes down to the end at most. Address 0 counts as below.
