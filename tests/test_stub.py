@@ -277,6 +277,24 @@ def test_a_stream_that_reads_nothing_is_closed(bench, client):
     assert asked.is_response(dns.message.from_wire(two.recv(4096))), "others are served"
 
 
+def test_a_mistake_inside_is_told_and_stops_nobody(bench, client, monkeypatch):
+    real = bench.judge
+
+    def fail(asker, protocol, means, name, kind):
+        if name == "bad.b":
+            raise ValueError("oops")
+        return real(asker, protocol, means, name, kind)
+
+    monkeypatch.setattr(bench.stub, "_judge", fail)
+    one = client()
+    one.send(query("bad.b").to_wire())
+    asked = query()
+    one.send(asked.to_wire())
+    assert asked.is_response(dns.message.from_wire(one.recv(4096)))
+    assert bench.stub.trouble == "ValueError: oops"
+    assert bench.stub.alive
+
+
 def test_askers_are_bounded(bench):
     for port in range(1, 6000):
         bench.stub.admit(Protocol.UDP, bench.place, port, ASKER)

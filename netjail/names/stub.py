@@ -147,13 +147,13 @@ class Stub:
         self._selector.register(self._woken, selectors.EVENT_READ, self._work_off)
         while True:
             for key, events in self._selector.select(self._streams.patience()):
-                self._deal(key, events)
+                self._do(partial(key.data, events))
             self._streams.expire()
 
     # Without its thread nobody would be answered any more, or refused.
-    def _deal(self, key: selectors.SelectorKey, events: int) -> None:
+    def _do(self, job: Callable[[], None]) -> None:
         try:
-            key.data(events)
+            job()
         except Exception as error:
             self.trouble = f"{type(error).__name__}: {error}"
 
@@ -164,7 +164,7 @@ class Stub:
         while time.monotonic() < end:
             ready = [one for one in self._selector.select(0) if one[0].fileobj != self._woken]
             for key, events in ready:
-                self._deal(key, events)
+                self._do(partial(key.data, events))
             if not ready:
                 break
         drained.set()
@@ -172,7 +172,7 @@ class Stub:
     def _work_off(self, events: int) -> None:
         self._woken.recv(4096)
         while self._outbox:
-            self._outbox.popleft()()
+            self._do(self._outbox.popleft())
 
     def _listen(self, server: Server) -> None:
         read = selectors.EVENT_READ
