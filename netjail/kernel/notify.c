@@ -10,6 +10,7 @@
 #ifndef SECCOMP_ADDFD_FLAG_SEND
 #define SECCOMP_ADDFD_FLAG_SEND (1UL << 1)
 #endif
+#define BATCH 1024  // the rest waits for the next tick: threads that ask on and on must not hold us
 
 static void answer(const struct nj_jail *jail, uint64_t id, int error, int64_t value)
 {
@@ -54,10 +55,12 @@ void nj_answer_strangers(struct nj_jail *jail)
 {
 	struct pollfd poll_fd = { .fd = jail->listener, .events = POLLIN };
 
-	while (jail->listener >= 0 && poll(&poll_fd, 1, 0) > 0 && poll_fd.revents & POLLIN) {
+	for (int i = 0; i < BATCH && jail->listener >= 0; i++) {
 		struct seccomp_notif asked;
 		const struct nj_task *task;
 
+		if (poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
+			return;
 		memset(&asked, 0, sizeof(asked));
 		if (ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_RECV, &asked) < 0)
 			return;
