@@ -146,20 +146,20 @@ pid = os.fork()
 if not pid:
     signal.pause()
 os.sched_setaffinity(pid, {0})
-os.setpriority(os.PRIO_PROCESS, pid, 7)
-os.setpriority(os.PRIO_PROCESS, 0, 6)
+os.setpriority(os.PRIO_PROCESS, pid, 17)
+os.setpriority(os.PRIO_PROCESS, 0, 16)
 os.sched_setscheduler(pid, os.SCHED_BATCH, os.sched_param(0))
 print(os.getpriority(os.PRIO_PROCESS, pid), os.sched_getaffinity(pid))
 os.kill(pid, signal.SIGKILL)
 """
     what = {"command": ["python", "-c", code]}
-    assert trace(**what).stdout == native(**what).stdout == "7 {0}\n"
+    assert trace(**what).stdout == native(**what).stdout == "17 {0}\n"
 
 
 def test_nor_does_a_pid_namespace_of_its_own_hinder_it(trace, native):
-    code = "import os; os.setpriority(os.PRIO_PROCESS, 1, 7); print(os.getpriority(0, 1))"
+    code = "import os; os.setpriority(os.PRIO_PROCESS, 1, 17); print(os.getpriority(0, 1))"
     what = {"command": ["unshare", "-rpf", "--mount-proc", "python", "-c", code]}
-    assert trace(**what).stdout == native(**what).stdout == "7\n"
+    assert trace(**what).stdout == native(**what).stdout == "17\n"
 
 
 # The holder, which a jail may look into, was forked by the front.
