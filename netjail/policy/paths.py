@@ -14,6 +14,7 @@ import msgspec
 
 from netjail.endpoints import Unix
 from netjail.errors import Source
+from netjail.policy.terms import PLAIN, Terms
 
 
 class Glob(msgspec.Struct, frozen=True):
@@ -38,6 +39,7 @@ class PathRule(msgspec.Struct, frozen=True):
     """Where: ``--allow``, ``netjail.toml:3``."""
     glob: Glob
     exceptions: tuple[Glob, ...] = ()
+    terms: Terms = PLAIN
 
     def matches(self, endpoint: Unix) -> bool:
         """Whether it speaks of *endpoint*."""
@@ -46,11 +48,11 @@ class PathRule(msgspec.Struct, frozen=True):
         )
 
 
-def parse_unix(text: str, source: Source, layer: str) -> PathRule:
+def parse_unix(text: str, source: Source, layer: str, terms: Terms = PLAIN) -> PathRule:
     """Read a ``unix:`` rule; blanks belong to a path, `` !`` starts an exception."""
     first, *rest = re.split(r"\s+!", text.strip())
     exceptions = tuple(_glob(word, source) for word in rest)
-    return PathRule(text.strip(), layer, _glob(first, source), exceptions)
+    return PathRule(text.strip(), layer, _glob(first, source), exceptions, terms)
 
 
 def body(text: str) -> str:

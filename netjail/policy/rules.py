@@ -23,6 +23,7 @@ from netjail.model import Protocol
 from netjail.policy import targets
 from netjail.policy.paths import PathRule, parse_unix
 from netjail.policy.targets import Target
+from netjail.policy.terms import PLAIN, Terms
 from netjail.policy.words import WORDS, Live
 
 Ports = tuple[tuple[int, int], ...]
@@ -50,6 +51,7 @@ class AddressRule(msgspec.Struct, frozen=True):
     """Inclusive ranges; empty: every port."""
     target: Target
     exceptions: tuple[Target, ...] = ()
+    terms: Terms = PLAIN
 
     @property
     def fixed(self) -> bool:
@@ -79,7 +81,7 @@ class AddressRule(msgspec.Struct, frozen=True):
 Rule = AddressRule | PathRule
 
 
-def parse(text: str, place: Place, layer: str) -> Rule:
+def parse(text: str, place: Place, layer: str, terms: Terms = PLAIN) -> Rule:
     """
     Read a rule.
 
@@ -88,8 +90,8 @@ def parse(text: str, place: Place, layer: str) -> Rule:
     """
     source = _readable(text, place)
     if text.strip().lower().startswith("unix:"):
-        return parse_unix(text, source, layer)
-    return _address_rule(source, layer, wildcard=False)
+        return parse_unix(text, source, layer, terms)
+    return _address_rule(source, layer, wildcard=False, terms=terms)
 
 
 def parse_bind(text: str, place: Place, layer: str) -> AddressRule:
@@ -115,7 +117,7 @@ def _readable(text: str, place: Place) -> Source:
     return source
 
 
-def _address_rule(source: Source, layer: str, wildcard: bool) -> AddressRule:
+def _address_rule(source: Source, layer: str, wildcard: bool, terms: Terms = PLAIN) -> AddressRule:
     first, *rest = source.text.split()
     scheme, body = _scheme(first, source)
     host, ports_text = _split(body, source)
@@ -134,6 +136,7 @@ def _address_rule(source: Source, layer: str, wildcard: bool) -> AddressRule:
         ports=() if scheme is Protocol.ICMP else ports,
         target=target,
         exceptions=tuple(_exception(word, source, wildcard) for word in rest),
+        terms=terms,
     )
 
 
