@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
@@ -26,6 +27,8 @@ class Lineage(NamedTuple):
 
     process: Process
     chain: tuple[str, ...]
+    above: tuple[Process, ...] = ()
+    """Its ancestors in the jail, the parent first; of theirs no directory and owner is known."""
 
 
 class Tree:
@@ -57,9 +60,11 @@ class Tree:
             line.append(one)
         if not line:
             return Lineage(Process(process, 0, tid, "", ()), ("?",))
-        parent = line[1].id if len(line) > 1 else 0
-        who = msgspec.structs.replace(line[0], parent=parent, uid=_uid(tid), cwd=_cwd(tid))
-        return Lineage(who, _chain(line))
+        above = [
+            msgspec.structs.replace(one, parent=parent.id) for one, parent in pairwise(line)
+        ] + line[-1:]
+        who = msgspec.structs.replace(above[0], uid=_uid(tid), cwd=_cwd(tid))
+        return Lineage(who, _chain(line), tuple(above[1:]))
 
 
 def _chain(line: list[Process]) -> tuple[str, ...]:

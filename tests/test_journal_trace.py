@@ -197,3 +197,41 @@ def test_processes_have_ids_that_do_not_recur(trace, program, server):
     result = trace(command=command)
     ids = [event.proc.id for event in result.attempts]
     assert len(ids) == len(set(ids)) == 3
+
+
+def test_the_line_of_a_caller_is_written_down(trace, program):
+    result = trace(command=["sh", "-c", f"{program('connect_inet')} tcp://192.0.2.1:80; true"])
+    lines = {line.id: line for line in result.of_type("process")}
+    (event,) = result.attempts
+    caller = lines[event.proc.id]
+    assert caller.cwd and caller.exe == program("connect_inet")
+    names = []
+    while caller.parent:
+        caller = lines[caller.parent]
+        names.append(os.path.basename(caller.argv[0]))
+    # The shell's fork has the shell's name until it executes another program.
+    assert set(names) == {"sh"}
+
+
+@pytest.mark.parametrize("audit", [False, True], ids=["trace", "audit"])
+def test_whose_socket_it_is_is_written_down(trace, server, audit, workdir):
+    code = f"""
+import socket
+own = socket.create_server(("127.0.0.1", 0))
+for place in (own.getsockname(), ("127.0.0.1", {server.port})):
+    socket.socket().connect_ex(place)
+for path in ("own", "gone"):
+    with socket.socket(socket.AF_UNIX) as one:
+        if path == "own":
+            one.bind(path)
+            one.listen()
+    socket.socket(socket.AF_UNIX).connect_ex(path)
+"""
+    options = ("--audit",) if audit else ()
+    result = trace(*options, command=["python", "-c", code])
+    owners = [vars(event.seen.owners) for event in result.attempts]
+    assert owners[:2] == [{"tcp": "jail"}, {"tcp": "outside"}]
+    assert owners[2:] == [{"unix": "nobody"}, {"unix": "nobody"}]
+    paths = [event.seen.__dict__.get("path") for event in result.attempts[2:]]
+    assert paths == [str(workdir / "own"), None]
+    assert result.attempts[3].seen.missing == "ENOENT"

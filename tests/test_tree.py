@@ -96,3 +96,9 @@ def test_a_program_is_called_by_a_name_that_is_its(tmp_path, argv, name):
 
 def test_a_deleted_program_keeps_its_name():
     assert name_of(process(1, "/tmp/gone (deleted)", ("gone",))) == "gone"
+
+
+def test_ancestors_are_given_with_their_parents():
+    found = Tree(line(CURL, MAKE, SHELL)).of(ME, 3)
+    assert [(one.id, one.parent) for one in found.above] == [(2, 1), (1, 0)]
+    assert found.above[0].argv == MAKE.argv

@@ -26,6 +26,18 @@ class Known(msgspec.Struct, frozen=True):
     """What the owner of the address says; no reason to allow anything."""
 
 
+class Seen(msgspec.Struct, frozen=True):
+    """What the facts said of one attempt, whatever the policy asked: for the journal."""
+
+    owners: dict[Protocol, Owner] = {}
+    names: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    resolver: bool = False
+    search: tuple[str, ...] = ()
+    missing: int = 0
+    path: bytes = b""
+
+
 class Facts(Interface):
     """Live answers; asked only where no rule on a literal address decides."""
 

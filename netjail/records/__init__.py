@@ -1,10 +1,19 @@
 """
 What the journal's lines hold: plain structs, made of what happened.
 
-See ``lines`` for what there is and ``make`` for how it comes about. Importing this
+See ``lines`` for what there is, ``make`` for how it comes about and ``back`` for what it
+means: a record as the attempt and the verdict that it tells of. Importing this
 imports msgspec: leave it where nothing is written.
 """
 
+from netjail.records.back import (
+    Replayed,
+    attempt_of,
+    chain_of,
+    endpoint_of,
+    process_of,
+    verdict_of,
+)
 from netjail.records.lines import (
     AttemptRecord,
     Dest,
@@ -14,6 +23,7 @@ from netjail.records.lines import (
     ProcessRecord,
     Record,
     ResultRecord,
+    Seen,
     StartRecord,
     decode,
     encode,
@@ -33,6 +43,7 @@ from netjail.records.make import (
     proto,
     repeat,
     result_record,
+    seen_record,
     start_record,
 )
 
@@ -44,23 +55,31 @@ __all__ = [
     "Proc",
     "ProcessRecord",
     "Record",
+    "Replayed",
     "ResultRecord",
+    "Seen",
     "StartRecord",
     "answer_record",
     "arguments",
+    "attempt_of",
     "attempt_record",
+    "chain_of",
     "decode",
     "dest",
     "encode",
     "end_record",
+    "endpoint_of",
     "error_name",
     "listen_record",
     "now",
     "plain",
     "proc",
+    "process_of",
     "process_record",
     "proto",
     "repeat",
     "result_record",
+    "seen_record",
     "start_record",
+    "verdict_of",
 ]

@@ -35,6 +35,33 @@ class Dest(msgspec.Struct, frozen=True):
     """Any other family, in words."""
 
 
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+    """
+    What the policy could ask of the world about an attempt, so that it can be judged
+    again elsewhere: see ``policy.Facts``. Fields that say nothing are left out.
+    """
+
+    owners: dict[str, str] = {}
+    """Protocol: a ``model.Owner``."""
+    names: tuple[str, ...] = ()
+    """Names that lead there as the supervisor's own look-ups say, or, of a look-up of an
+    address's name, to that address."""
+    trusted: tuple[str, ...] = ()
+    """Those of *names* that may give a private address."""
+    resolver: bool = False
+    """It goes to a configured name server."""
+    search: tuple[str, ...] = ()
+    """Of a look-up: the domains that resolvers append."""
+    missing: str = ""
+    """The errno that looking up a unix path gave."""
+    path: str = ""
+    """A unix path absolute and without links, if it is there."""
+    raw: str = ""
+    """``Dest.unix`` in hexadecimal, where its text does not say every byte."""
+    raw_path: str = ""
+    """The same of *path*."""
+
+
 class Proc(msgspec.Struct, frozen=True):
     """Who asked."""
 
@@ -95,6 +122,7 @@ class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):
     assurance: str
     count: int = 1
     """How many calls this line stands for. Lines with the same *id* add up: see ``repeat``."""
+    seen: Seen = Seen()
 
 
 class ResultRecord(_Line, frozen=True, kw_only=True, tag="result"):

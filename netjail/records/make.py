@@ -18,7 +18,7 @@ from netjail import __version__
 from netjail.actions import choose
 from netjail.endpoints import Endpoint, Inet, Question, Unix
 from netjail.model import Attempt, Process, Protocol, Verdict
-from netjail.policy.facts import Known
+from netjail.policy.facts import Known, Seen
 from netjail.records.lines import (
     AttemptRecord,
     Dest,
@@ -29,6 +29,7 @@ from netjail.records.lines import (
     ResultRecord,
     StartRecord,
 )
+from netjail.records.lines import Seen as SeenRecord
 
 # A program chooses its own arguments: without a limit a line could hold megabytes.
 _ARGUMENTS = 64
@@ -77,6 +78,32 @@ def dest(endpoint: Endpoint, name: str = "", known: Known | None = None) -> Dest
         case Unix(path, abstract):
             return Dest(unix=_unix(path, abstract))
     return Dest(other=plain(str(endpoint)))
+
+
+def seen_record(endpoint: Endpoint, seen: Seen) -> SeenRecord:
+    """What the facts said of an attempt at *endpoint*."""
+    missing = error_name(seen.missing) if seen.missing else ""
+    return SeenRecord(
+        owners={protocol.value: owner.value for protocol, owner in seen.owners.items()},
+        names=tuple(map(plain, seen.names)),
+        trusted=tuple(map(plain, seen.trusted)),
+        resolver=seen.resolver,
+        search=tuple(map(plain, seen.search)),
+        missing=missing,
+        path=plain(seen.path),
+        raw=_raw_of(endpoint) if isinstance(endpoint, Unix) else "",
+        raw_path=_raw(seen.path),
+    )
+
+
+def _raw_of(endpoint: Unix) -> str:
+    looks_abstract = endpoint.path.startswith(b"@") and not endpoint.abstract
+    return endpoint.path.hex() if looks_abstract else _raw(endpoint.path)
+
+
+def _raw(path: bytes) -> str:
+    """Hexadecimal, where ``plain`` would not give *path* back byte for byte."""
+    return "" if plain(path).encode() == path and b"\\x" not in path else path.hex()
 
 
 def _unix(path: bytes, abstract: bool) -> str:
@@ -140,6 +167,7 @@ def attempt_record(
     audit: bool,
     assurance: str,
     known: Known | None = None,
+    seen: Seen | None = None,
 ) -> AttemptRecord:
     """What was judged, and how; see ``proc`` for *who*."""
     return AttemptRecord(
@@ -160,6 +188,7 @@ def attempt_record(
         proc=who,
         result="" if choose(verdict, audit).runs else "refused",
         assurance=assurance,
+        seen=seen_record(attempt.endpoint, seen or Seen()),
     )
 
 

@@ -6,12 +6,13 @@ folded into counts, and the report's groups.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.model import Attempt, Protocol, Verdict
+from netjail.model import Attempt, Process, Protocol, Verdict
+from netjail.policy.facts import Seen
 from netjail.report import Chain, Listener, Report
 from netjail.sockets import is_unknown
 from netjail.supervisor.ending import unknown
@@ -59,7 +60,9 @@ class Book:
         self._cached: dict[int, Entry] = {}
         self._dirty: dict[int, Entry] = {}
         self._next = 0
-        self._processes: OrderedDict[int, None] = OrderedDict()
+        self._processes: OrderedDict[int, bool] = OrderedDict()
+        self.look: Callable[[Attempt, Known | None], Seen] = lambda attempt, known: Seen()
+        """What the world says of an attempt."""
         self.report = Report(audit=plan.audit, policies=plan.policy.files)
 
     def assurance(self, runs: bool) -> str:
@@ -141,14 +144,12 @@ class Book:
         self._dirty[entry.token] = entry
 
     def _write(self, entry: Entry, who: Lineage, runs: bool, known: Known | None) -> AttemptRecord:
-        from netjail.records import attempt_record, proc, process_record
+        from netjail.records import attempt_record, proc
 
         show = self._plan.show_args
-        if who.process.id not in self._processes:
-            self._processes[who.process.id] = None
-            if len(self._processes) > OPEN:
-                self._processes.popitem(last=False)
-            self._journal.write(process_record(who.process, show))
+        # The caller last: what is known of it replaces what is known of a parent.
+        for process in (*reversed(who.above), who.process):
+            self._meet(process)
         record = attempt_record(
             entry.attempt,
             entry.verdict,
@@ -157,9 +158,21 @@ class Book:
             audit=self._plan.audit,
             assurance=self.assurance(runs),
             known=known,
+            seen=self.look(entry.attempt, known),
         )
         self._journal.write(record)
         return record
+
+    def _meet(self, process: Process) -> None:
+        """Write a process down, unless that has been done; of a parent not all is known."""
+        known = self._processes.get(process.id)
+        if known is None or (not known and process.cwd):
+            from netjail.records import process_record
+
+            self._processes[process.id] = bool(process.cwd)
+            self._journal.write(process_record(process, self._plan.show_args))
+            if len(self._processes) > OPEN:
+                self._processes.popitem(last=False)
 
     def count(self, token: int, count: int, forgotten: bool) -> None:
         """The core answered *count* repeats of *token* by itself; *forgotten*: its last."""

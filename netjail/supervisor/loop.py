@@ -73,6 +73,7 @@ class Supervisor:
         self._jail = jail
         self._tree = Tree(jail.ancestor)
         self._world = World(owners, self._plan.policy.by_name)
+        self._book.look = self._world.seen
         self._desk = Desk(self._plan, self._book, self._world, jail)
         jail.attach(links.front)
         os.write(links.attached, b"1")

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.endpoints import Address, Inet, Unix, canonical
+from netjail.endpoints import Address, Inet, Question, Unix, canonical
 from netjail.kernel.owners import Owners, Resolved
 from netjail.kernel.tracee import patience
 from netjail.model import Attempt, Owner, Protocol, Reason, Verdict
-from netjail.policy.facts import Known
+from netjail.policy.facts import Known, Seen
+from netjail.policy.naming import reverse
+from netjail.policy.query import leads_to
 from netjail.stops import Descriptor
 
 if TYPE_CHECKING:
@@ -126,6 +128,29 @@ class World:
         if verdict.name or not known.names:
             return verdict, known
         return msgspec.structs.replace(verdict, name=known.names[0]), known
+
+    def seen(self, attempt: Attempt, known: Known | None) -> Seen:
+        """What there is to know of *attempt*, for the journal: whoever replays it will ask."""
+        endpoint = attempt.endpoint
+        if isinstance(endpoint, Question):
+            address = reverse(endpoint.name)
+            names = self.known(address).names if address else ()
+            return Seen(names=names, search=self.search())
+        if attempt is not self._judged:
+            return Seen()
+        if isinstance(endpoint, Unix):
+            found = self.unix(attempt)
+            return Seen({Protocol.UNIX: found.owner}, missing=found.error, path=found.path)
+        if not isinstance(endpoint, Inet):
+            return Seen()
+        names = known.names if known else ()
+        return Seen(
+            {protocol: self.owner(attempt, protocol) for protocol in attempt.protocols},
+            names,
+            tuple(name for name in names if self.trusted(name)),
+            # Who the resolvers are takes reading files: not for every port.
+            endpoint.port == 53 and bool(leads_to(self.resolvers(), endpoint)),
+        )
 
     def at_home(self, descriptor: Descriptor) -> bool:
         """Whether a socket may be in the supervisor's own network namespace."""
