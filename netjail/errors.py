@@ -39,9 +39,21 @@ class Place(msgspec.Struct, frozen=True):
     source: str
     line: int = 0
     column: int = 0
+    """In characters; of an option, in its *excerpt*."""
+    excerpt: str = ""
+    """The line as it stands in the file, or the option as it was given."""
+    width: int = 0
+    """How many characters of it are meant, from *column* on."""
 
     def __str__(self) -> str:
-        return ":".join(str(part) for part in (self.source, self.line, self.column) if part)
+        position = (self.line, self.column) if self.line else ()
+        return ":".join(str(part) for part in (self.source, *position) if part)
+
+    def within(self, text: str, word: str) -> Place:
+        """The place of *word* in *text*, which stands here; of all of it for a stranger."""
+        offset = max(text.rfind(word), 0) if word else 0
+        width = len(word) if word and word in text else len(text)
+        return Place(self.source, self.line, self.column + offset, self.excerpt, width)
 
 
 class RuleError(NetjailError):
@@ -50,6 +62,34 @@ class RuleError(NetjailError):
     def __init__(self, message: str, hint: str = "", place: Place | None = None) -> None:
         super().__init__(f"{place}: {message}" if place else message, hint)
         self.place = place
+
+    @property
+    def errors(self) -> tuple[RuleError, ...]:
+        """Every mistake that was found; see :class:`RuleErrors`."""
+        return (self,)
+
+
+class RuleErrors(RuleError):
+    """Several mistakes at once, in the order in which they stand."""
+
+    def __init__(self, errors: Iterable[RuleError]) -> None:
+        self._errors = tuple(error for each in errors for error in each.errors)
+        super().__init__("\n".join(map(str, self._errors)))
+        self.hint = "\n".join(dict.fromkeys(error.hint for error in self._errors if error.hint))
+        self.place = self._errors[0].place
+
+    @property
+    def errors(self) -> tuple[RuleError, ...]:
+        """Each of them."""
+        return self._errors
+
+
+def raise_all(errors: list[RuleError]) -> None:
+    """Raise what was collected: nothing, the one, or all of them."""
+    if len(errors) == 1 and len(errors[0].errors) == 1:
+        raise errors[0]
+    if errors:
+        raise RuleErrors(errors)
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -60,11 +100,7 @@ class Source(msgspec.Struct, frozen=True):
 
     def error(self, message: str, hint: str = "", word: str = "") -> RuleError:
         """The error to raise; *word* is what the column points at."""
-        place = self.place
-        if place.line:
-            offset = max(self.text.rfind(word), 0) if word else 0
-            place = Place(place.source, place.line, place.column + offset)
-        return RuleError(message, hint, place)
+        return RuleError(message, hint, self.place.within(self.text, word))
 
 
 class DecodeError(NetjailError):

@@ -13,7 +13,9 @@ from world import World, attempt
 
 from netjail.errors import RuleError
 from netjail.model import Decision, Protocol
-from netjail.policy import Policy, Rules, files
+from netjail.policy import Policy, Rules, files, sheets
+from netjail.policy.places import Page
+from netjail.policy.terms import Terms, Who
 
 WHOLE = """\
 # "example.org" in a comment is no entry
@@ -64,6 +66,49 @@ def test_a_whole_file(write):
     assert policy.files == (str(path),)
 
 
+TABLES = """\
+[[rule]]
+name = "index"
+deny = ["192.0.2.1", "192.0.2.2:80"]
+exe = "/usr/bin/pip"
+argv = ["install", "*.py"]
+parent = ["**/make"]
+reason = "not from here"
+errno = "EACCES"
+until = 2030-12-31
+
+[[rule]]
+allow = "192.0.2.3"
+redirect = "127.0.0.1:8080"
+until = "2030-12-31"
+
+[[test]]
+dest = "192.0.2.1:443"
+expect = "deny"
+exe = "/usr/bin/pip"
+proto = "udp"
+name = "no index"
+"""
+
+
+def test_tables_are_rules_with_terms(write):
+    policy = load(write(TABLES))
+    (engine,) = policy.engines
+    who = Who(("/usr/bin/pip",), ("install", "*.py"), ("**/make",))
+    denied = engine.deny[Protocol.TCP].fixed
+    assert [rule.text for rule in denied] == ["192.0.2.1", "192.0.2.2:80"]
+    assert {rule.terms for rule in denied} == {Terms("index", "not from here", who, errno.EACCES)}
+    (allowed,) = engine.allow[Protocol.TCP].fixed
+    assert allowed.terms == Terms(redirect=attempt("127.0.0.1:8080").endpoint)
+    assert [rule.layer.rpartition(":")[2] for rule in (*denied, allowed)] == ["3", "3", "12"]
+
+
+def test_tests_are_data(write):
+    (test,) = load(write(TABLES)).tests
+    assert (test.dest, test.expect, test.exe) == ("192.0.2.1:443", Decision.DENY, "/usr/bin/pip")
+    assert (test.protocol, test.name, test.place.line) == (Protocol.UDP, "no index", 17)
+
+
 def test_flags_and_files_add_up(write):
     policy = load(write('allow = ["192.0.2.1"]'), allow=("192.0.2.2",), deny=("192.0.2.1:80",))
     verdicts = [policy.decide(attempt(f"192.0.2.{to}"), World()) for to in ("1:443", "1:80", "2:1")]
@@ -87,13 +132,27 @@ def test_a_flag_wins_over_files_and_deny_among_them(write):
     [
         pytest.param('alow = ["x"]', "1:1", "unknown key 'alow'", "'allow'", id="a-mistyped-key"),
         pytest.param("\naudit = true", "2:1", "unknown key 'audit'", "errno", id="audit-is-no-key"),
-        pytest.param("[rules]\nx = 1", "", "unknown key 'rules'", "allow", id="a-table"),
-        pytest.param('allow = "any"', "1:1", "allow: expected `array`", "lists", id="no-list"),
+        pytest.param("[rules]\nx = 1", "1:2", "unknown key 'rules'", "allow", id="a-table"),
         pytest.param(
-            'deny = []\nallow = ["any", 7]', "2:1", "allow: expected `str`", "", id="a-number"
+            'allow = "any"',
+            "1:10",
+            "allow: expected a list of strings",
+            'allow = ["any"]',
+            id="no-list",
         ),
-        pytest.param('default = "maybe"', "1:1", "default: invalid", '"allow"', id="no-default"),
-        pytest.param("default = 1", "1:1", "default: ", '"allow" or "deny"', id="a-number-default"),
+        pytest.param(
+            'deny = []\nallow = ["any", 7]', "2:17", "allow: expected a string", "", id="a-number"
+        ),
+        pytest.param(
+            'default = "maybe"',
+            "1:12",
+            "default: 'maybe' is unknown",
+            "allow, deny",
+            id="no-default",
+        ),
+        pytest.param(
+            "default = 1", "1:11", 'default: expected "allow" or "deny"', "", id="a-number-default"
+        ),
         pytest.param("allow = [", "1:10", "invalid value", "toml.io", id="not-toml"),
         pytest.param('allow = ["a"', "1:13", "unclosed array", "toml.io", id="an-open-list"),
         pytest.param(
@@ -161,18 +220,17 @@ def test_every_entry_is_found_where_it_stands(texts, quote):
     text = (
         "# \"no\" 'no'\nallow = [\n" + "".join(f" {quote}{t}{quote}, # ' \"\n" for t in texts) + "]"
     )
-    sheet = files.parse(text, "f")
+    page = Page(text, "f").read()
     lines = text.splitlines()
-    assert [entry.text for entry in sheet.allow] == texts
-    for entry in sheet.allow:
-        line = lines[entry.place.line - 1]
-        assert line[entry.place.column - 1 :].startswith(entry.text + quote)
+    for index, entry in enumerate(texts):
+        place = page.at("allow", index)
+        assert lines[place.line - 1][place.column - 1 :].startswith(entry + quote)
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_a_sheet_or_a_rule_error(text):
     try:
-        files.parse(text, "f")
+        sheets.parse(text, "f")
     except RuleError:
         return
 

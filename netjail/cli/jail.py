@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -70,6 +71,9 @@ def _rules(options: Options, audit: bool) -> Rules:
         bind=options.bind,
         search=not options.no_config,
         audit=audit,
+        presets=options.preset,
+        # What the pipeline shall not overlook; it changes no verdict.
+        expired_fails=bool(os.environ.get("CI")),
     )
 
 
@@ -99,7 +103,7 @@ def _plan(options: Options, audit: bool) -> Plan:
         policy=policy,
         # Opened when the rules are known to be right: a slip must not cost an old journal.
         journal=Journal(options.events, options.append),
-        audit=audit,
+        audit=policy.audit,
         orphans=options.orphans,
         keep_fds=options.keep_fd,
         keep_caps=options.keep_caps,

@@ -42,6 +42,7 @@ class Options(NamedTuple):
     deny: tuple[str, ...] = ()
     bind: tuple[str, ...] = ()
     policy: tuple[str, ...] = ()
+    preset: tuple[str, ...] = ()
     default: str = ""
     errno: str | None = None
     no_config: bool = False
@@ -67,6 +68,7 @@ OPTIONS = (
     Option(("-a", "--allow"), _RULES, "Let calls to RULE through.", "RULE", many=True),
     Option(("-d", "--deny"), _RULES, "Refuse calls to RULE; beats --allow.", "RULE", many=True),
     Option(("-p", "--policy"), _RULES, "Read rules from FILE as well.", "FILE", many=True),
+    Option(("--preset",), _RULES, "Add the rules of a preset: netjail presets.", "NAME", many=True),
     Option(
         ("--default",),
         _RULES,

@@ -1,184 +1,34 @@
 """
-Policy files: TOML in, its entries with the places they stand at out.
+Policy files: which are read and trusted, and what they extend.
 
-``netjail.toml``, or ``[tool.netjail]`` of a ``pyproject.toml``. To add a key, write
-it in :class:`Document`.
+``netjail.toml``, or ``[tool.netjail]`` of a ``pyproject.toml``; what may stand in them
+is in ``document``, what it comes to in ``sheets``.
 """
 
 from __future__ import annotations
 
-import enum
 import os
-import re
 import stat
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.errors import Place, RuleError, guess
-from netjail.model import Decision
+from netjail.errors import Place, RuleError, Source
+from netjail.policy import presets, sheets
+from netjail.policy.sheets import Collector, Entry, Sheet
+
+if TYPE_CHECKING:
+    from datetime import date
 
 SYSTEM = "/etc/netjail/netjail.toml"
 """A second policy, where it exists: both must allow."""
 
-KEYS = ("default", "allow", "deny", "errno", "bind", "dns-refusal")
+NAMES = ("netjail.toml", "pyproject.toml")
+"""What is looked for, in this order in each folder."""
 
-
-class Refusal(enum.Enum):
-    """How a look-up is refused: its value is what a policy file says."""
-
-    NXDOMAIN = "nxdomain"  # there is no such name: every resolver ends at once
-    REFUSED = "refused"  # more honest, but musl's waits for a better answer
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A string of a file or an option, and where it stands."""
-
-    text: str
-    place: Place
-    layer: str
-    """How verdicts name that place: ``--allow``, ``netjail.toml:3``."""
-
-
-class Sheet(msgspec.Struct, frozen=True):
-    """What one file, or the options of one run, say."""
-
-    default: Decision | None = None
-    allow: tuple[Entry, ...] = ()
-    deny: tuple[Entry, ...] = ()
-    errno: Entry | None = None
-    bind: tuple[Entry, ...] | None = None
-    refusal: Refusal | None = None
-
-
-# Paths are strings: pathlib costs some milliseconds at each start.
-def read(path: str) -> Sheet:
-    """
-    Read a policy file that was asked for.
-
-    :raises RuleError: if it cannot be read, is no TOML, or says what is not understood.
-    """
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read()
-    except OSError as error:
-        raise RuleError(f"cannot be read: {error.strerror}", place=Place(path)) from None
-    except UnicodeDecodeError:
-        raise RuleError("is not UTF-8", place=Place(path)) from None
-    return parse(text, path, _table(path))
-
-
-def _table(path: str) -> tuple[str, ...]:
-    return ("tool", "netjail") if os.path.basename(path) == "pyproject.toml" else ()
-
-
-def parse(text: str, name: str, table: tuple[str, ...] = ()) -> Sheet:
-    """Read the text of a policy file called *name*; *table* is where the policy starts."""
-    data: Any = _toml(text, name)
-    for key in table:
-        data = data.get(key, {})
-    reader = _Reader(text, name, ".".join(table))
-    reader.check(data)
-    default = data.get("default")
-    return Sheet(
-        Decision(default) if default else None,
-        reader.entries("allow", data.get("allow", [])),
-        reader.entries("deny", data.get("deny", [])),
-        next(iter(reader.entries("errno", [data["errno"]])), None) if "errno" in data else None,
-        reader.entries("bind", data["bind"]) if "bind" in data else None,
-        Refusal(data["dns-refusal"]) if "dns-refusal" in data else None,
-    )
-
-
-def _toml(text: str, name: str) -> dict[str, Any]:
-    import tomllib
-
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        message, _, where = str(error).partition(" (at ")
-        found = re.match(r"line (\d+), column (\d+)", where)
-        place = (
-            Place(name, int(found[1]), int(found[2])) if found else _place(name, text, len(text))
-        )
-        raise RuleError(message[:1].lower() + message[1:], "see toml.io", place) from None
-
-
-def _place(name: str, text: str, offset: int) -> Place:
-    before = text[:offset]
-    return Place(name, before.count("\n") + 1, offset - before.rfind("\n"))
-
-
-# A string with its quotes, a comment, or the end of a list: TOML 1.0.0, "String".
-_TOKEN = re.compile(
-    r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|\#[^\n]*|[\]\n]',
-    re.DOTALL,
-)
-
-
-class _Reader(msgspec.Struct, frozen=True):
-    """Finds again, in the text, what ``tomllib`` gives without a place."""
-
-    text: str
-    name: str
-    table: str
-
-    def check(self, data: Any) -> None:
-        """Refuse unknown keys and wrong types."""
-
-        class Document(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
-            default: Literal["allow", "deny"] = "deny"
-            allow: list[str] = []
-            deny: list[str] = []
-            errno: str = ""
-            bind: list[str] = []
-            dns_refusal: Literal["nxdomain", "refused"] = "nxdomain"
-
-        for key in data if isinstance(data, dict) else ():
-            if key not in KEYS:
-                raise RuleError(f"unknown key {key!r}", guess(key, KEYS), self._place(key))
-        try:
-            msgspec.convert(data, Document)
-        except msgspec.ValidationError as error:
-            message, _, where = str(error).partition(" - at `$.")
-            key = re.split(r"[\[`.]", where)[0]
-            hint = (
-                'default is "allow" or "deny", dns-refusal "nxdomain" or "refused", '
-                "errno a string, the others lists of strings"
-            )
-            shown = f"{key}: {message[:1].lower()}{message[1:]}" if key else message
-            raise RuleError(shown, hint, self._place(key)) from None
-
-    def entries(self, key: str, texts: list[str]) -> tuple[Entry, ...]:
-        """The strings of *key*, each with its line and column."""
-        start = self._start(key)
-        tokens = [
-            found
-            for found in _TOKEN.finditer(self.text, start[1] if start else len(self.text))
-            if found[0][0] in "\"'"
-        ]
-        found = []
-        for index, text in enumerate(texts):
-            place = self._place(key)
-            if index < len(tokens):
-                quotes = 3 if tokens[index][0][:3] in ('"""', "'''") else 1
-                place = self._at(tokens[index].start() + quotes)
-            found.append(Entry(text, place, f"{self.name}:{place.line}"))
-        return tuple(found)
-
-    def _start(self, key: str) -> tuple[int, int] | None:
-        head = self.text.find(f"[{self.table}]") if self.table else 0
-        pattern = re.compile(rf"^[ \t]*([\"']?){re.escape(key)}\1[ \t]*=", re.MULTILINE)
-        found = pattern.search(self.text, max(head, 0))
-        return (found.end(1), found.end()) if found else None
-
-    def _place(self, key: str) -> Place:
-        start = self._start(key)
-        return self._at(start[0]) if start else Place(self.name)
-
-    def _at(self, offset: int) -> Place:
-        return _place(self.name, self.text, offset)
+DEPTH = 8
+"""How many files a chain of ``extends`` may have."""
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -189,24 +39,136 @@ class Found(msgspec.Struct, frozen=True):
     warning: str = ""
 
 
-def search(start: str) -> Found:
+class Shelf:
     """
-    Look for a policy file from *start* upwards.
+    The files and presets of one policy: each is read once, however often it is named.
 
-    It ends at the root of the repository and at a folder that cannot be read: what
-    lies above either is not about this project. A file that somebody else could have
-    written is not used, and ends the search as well: it hides what lies above it.
+    Complaints go to *collector*, so that all of them are known in the end.
     """
-    for folder in _upwards(start):
-        if not os.access(folder, os.R_OK | os.X_OK):
-            break
-        for name in ("netjail.toml", "pyproject.toml"):
-            found = _use(os.path.join(folder, name), start)
-            if found:
-                return found
-        if os.path.exists(os.path.join(folder, ".git")):
-            break
-    return Found()
+
+    def __init__(self, collector: Collector, today: date | None = None) -> None:
+        self._collector = collector
+        self._today = today
+        self._seen: set[str] = set()
+
+    # Paths are strings: pathlib costs some milliseconds at each start.
+    def read(self, path: str) -> Sheet:
+        """A file that was asked for, with what it extends."""
+        return self._collector.take(self._asked, path) or Sheet()
+
+    def _asked(self, path: str) -> Sheet:
+        return self._once(path, (), _text(path, Place(path)), trust=False)
+
+    def preset(self, entry: Entry) -> Sheet:
+        """A preset, by its name."""
+        return self._collector.take(self._preset, entry) or Sheet()
+
+    def _preset(self, entry: Entry) -> Sheet:
+        name = entry.text
+        if name in self._seen:
+            return Sheet()
+        text = presets.text(name, Source(name, entry.place))
+        self._seen.add(name)
+        return sheets.parse(text, f"preset {name}", layer=f"preset {name}", today=self._today)
+
+    def found(self, start: str) -> Found:
+        """
+        Look for a policy file from *start* upwards.
+
+        It ends at the root of the repository and at a folder that cannot be read: what
+        lies above either is not about this project. A file that somebody else could have
+        written is not used, and ends the search as well: it hides what lies above it.
+        """
+        for folder in _upwards(start):
+            if not os.access(folder, os.R_OK | os.X_OK):
+                break
+            for name in NAMES:
+                found = self._use(os.path.join(folder, name), start)
+                if found:
+                    return found
+            if os.path.exists(os.path.join(folder, ".git")):
+                break
+        return Found()
+
+    def _use(self, path: str, start: str) -> Found | None:
+        try:
+            text, doubt = _trusted(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return Found(warning=f"{path} is not used: {error.strerror}")
+        if text is None or not _ours(text, path):
+            return None
+        if doubt:
+            return Found(warning=f"{path} is not used: {doubt}")
+        shown = os.path.basename(path) if os.path.dirname(path) == start else path
+        sheet = self._collector.take(self._once, shown, (), text, True)
+        return Found(path, sheet or Sheet())
+
+    def _once(self, path: str, chain: tuple[str, ...], text: str, trust: bool) -> Sheet:
+        real = os.path.realpath(path)
+        if real in self._seen:
+            return Sheet()
+        self._seen.add(real)
+        sheet = sheets.parse(text, path, table_of(path), today=self._today)
+        below = [self._extended(entry, path, (*chain, real), trust) for entry in sheet.extends]
+        return sheet.over(Sheet.together(below))
+
+    def _extended(self, entry: Entry, path: str, chain: tuple[str, ...], trust: bool) -> Sheet:
+        if "/" not in entry.text and not entry.text.endswith(".toml"):
+            return self.preset(entry)
+        other = os.path.normpath(os.path.join(os.path.dirname(path), entry.text))
+        return self._collector.take(self._beside, entry, other, chain, trust) or Sheet()
+
+    def _beside(self, entry: Entry, path: str, chain: tuple[str, ...], trust: bool) -> Sheet:
+        source = Source(entry.text, entry.place)
+        real = os.path.realpath(path)
+        if real in chain:
+            circle = " extends ".join(map(os.path.basename, (*chain[chain.index(real) :], real)))
+            raise source.error(f"a circle: {circle}", "one of them has to do without")
+        if len(chain) >= DEPTH:
+            raise source.error(f"more than {DEPTH} files extend each other", "name it in the first")
+        if not trust:
+            return self._once(path, chain, _text(path, entry.place, f"{path} "), trust)
+        try:
+            text, doubt = _trusted(path)
+        except OSError as error:
+            raise source.error(f"{path} cannot be read: {error.strerror}") from None
+        if doubt or text is None:
+            raise source.error(f"{path} cannot be trusted: {doubt or 'it is no file'}")
+        return self._once(path, chain, text, trust)
+
+
+def _text(path: str, place: Place, subject: str = "") -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise RuleError(f"{subject}cannot be read: {error.strerror}", place=place) from None
+    except UnicodeDecodeError:
+        raise RuleError(f"{subject}is not UTF-8", place=place) from None
+
+
+def table_of(path: str) -> tuple[str, ...]:
+    """Where in a file the policy starts."""
+    return ("tool", "netjail") if os.path.basename(path) == "pyproject.toml" else ()
+
+
+def _ours(text: str, path: str) -> bool:
+    """Whether a file speaks of netjail; one that cannot be understood may."""
+    data: object = {}
+    if table_of(path) and "netjail" not in text:
+        return False
+    if table_of(path):
+        import tomllib
+
+        try:
+            data = tomllib.loads(text)
+        except (ValueError, RecursionError):
+            return True
+    for key in table_of(path):
+        data = data.get(key) if isinstance(data, dict) else None
+    return data is not None
 
 
 def _upwards(folder: str) -> Iterator[str]:
@@ -216,31 +178,24 @@ def _upwards(folder: str) -> Iterator[str]:
         folder = parent
 
 
-def _use(path: str, start: str) -> Found | None:
-    try:
-        # O_NONBLOCK: a pipe of that name must not hold us.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        return Found(warning=f"{path} is not used: {error.strerror}")
+def _trusted(path: str) -> tuple[str | None, str]:
+    """The text of a file, None if it is no file; and why it cannot be trusted, if so."""
+    # O_NONBLOCK: a pipe of that name must not hold us.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, encoding="utf-8", errors="replace") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            return None
-        text = file.read()
-    table = _table(path)
-    if table and not re.search(r"^\s*\[tool\.netjail\]", text, re.MULTILINE):
-        return None
-    if doubt := _doubt(status):
-        return Found(warning=f"{path} is not used: {doubt}")
-    shown = os.path.basename(path) if os.path.dirname(path) == start else path
-    return Found(path, parse(text, shown, table))
+            return None, ""
+        # Whoever made the link chose the file.
+        return file.read(), _doubt(status) or _owner(os.lstat(path))
 
 
 def _doubt(status: os.stat_result) -> str:
-    if status.st_uid not in (0, os.geteuid()):
-        return f"it belongs to uid {status.st_uid}"
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return "others than its owner can write it (chmod go-w)"
-    return ""
+        return _owner(status) or "others than its owner can write it (chmod go-w)"
+    return _owner(status)
+
+
+def _owner(status: os.stat_result) -> str:
+    trusted = status.st_uid in (0, os.geteuid())
+    return "" if trusted else f"it belongs to uid {status.st_uid}"

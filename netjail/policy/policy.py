@@ -1,31 +1,26 @@
 """
 The whole policy: options and files in, verdicts out.
 
-Pure but for reading policy files in :meth:`Policy.load`; the same for a running
+Pure but for reading policy files, which is in ``loading``; the same for a running
 jail, for explaining a rule and for replaying a journal.
 """
 
 from __future__ import annotations
 
 import errno
-import os
-import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import reduce
-from typing import TypeVar
 
 import msgspec
 
 from netjail.endpoints import Inet, Netlink, Question, Unix, Unspecified
-from netjail.errors import Place
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
-from netjail.policy import files, rules, wording
+from netjail.policy import loading, wording
 from netjail.policy.engine import Engine
-from netjail.policy.errnos import error_named
 from netjail.policy.facts import Facts
-from netjail.policy.files import Entry, Refusal, Sheet
 from netjail.policy.query import Query
 from netjail.policy.rules import AddressRule
+from netjail.policy.sheets import Refusal, Test
 
 # What could carry an address of the endpoint's kind: on any other socket the kernel
 # refuses it. OTHER stays: what is not understood is never waved through.
@@ -35,20 +30,6 @@ _CARRIERS: dict[type, frozenset[Protocol]] = {
     Netlink: frozenset({Protocol.NETLINK, Protocol.OTHER}),
 }
 _NETLINK = {Protocol.NETLINK}
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What the command line says of the policy, as it was written."""
-
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    default: Decision | None = None
-    errno: str | None = None
-    bind: tuple[str, ...] = ()
-    search: bool = False
-    """Look for a policy file from the working directory upwards, unless *files* are given."""
-    audit: bool = False
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -64,15 +45,17 @@ class Policy(msgspec.Struct, frozen=True):
     files: tuple[str, ...]
     """The files it was read from."""
     audit: bool = False
+    tests: tuple[Test, ...] = ()
+    """The ``[[test]]`` tables of the caller's policy."""
 
     @classmethod
-    def load(cls, given: Rules) -> Policy:
+    def load(cls, given: loading.Rules) -> Policy:
         """
         Compile a policy.
 
-        :raises RuleError: for a rule or file that does not parse or cannot be enforced.
+        :raises RuleError: for rules and files that do not parse or cannot be enforced.
         """
-        return _load(given)
+        return cls(*loading.load(given))
 
     def decide(self, attempt: Attempt, facts: Facts) -> Verdict | Pending:
         """Judge an attempt; the same answer for the same facts, and never an exception."""
@@ -194,94 +177,3 @@ def _stricter(one: Verdict | Pending, other: Verdict | Pending) -> Verdict | Pen
 
 def _direct(verdict: Verdict) -> bool:
     return verdict.reason is not Reason.STUB
-
-
-def _load(given: Rules) -> Policy:
-    sheets = [_options(given)]
-    paths = list(given.files)
-    warnings: list[str] = []
-    sheets += [files.read(path) for path in paths]
-    if given.search and not paths:
-        found = files.search(os.getcwd())
-        if found.path and found.sheet:
-            paths.append(found.path)
-            sheets.append(found.sheet)
-        if found.warning:
-            warnings.append(found.warning)
-    parts = [_Part.of(sheets, given.audit)]
-    if os.path.exists(files.SYSTEM):
-        paths.append(files.SYSTEM)
-        parts.append(_Part.of([files.read(files.SYSTEM)], audit=False))
-    return Policy(
-        tuple(part.engine for part in parts),
-        # A system policy that is silent about listening leaves it to the caller's.
-        tuple(part.bind for part in parts if part.binds or part is parts[0]),
-        (*warnings, *(warning for part in parts for warning in part.warnings)),
-        next((part.refusal for part in parts if part.refusal), Refusal.NXDOMAIN),
-        tuple(paths),
-        given.audit,
-    )
-
-
-def _options(given: Rules) -> Sheet:
-    def entries(option: str, texts: Iterable[str]) -> tuple[Entry, ...]:
-        return tuple(Entry(text, Place(f"{option} {shlex.quote(text)}"), option) for text in texts)
-
-    return Sheet(
-        given.default,
-        entries("--allow", given.allow),
-        entries("--deny", given.deny),
-        next(iter(entries("--errno", [given.errno])), None) if given.errno is not None else None,
-        entries("--bind", given.bind),
-    )
-
-
-class _Part(msgspec.Struct, frozen=True):
-    """What the sheets of one policy come to: their lists add up."""
-
-    engine: Engine
-    bind: tuple[AddressRule, ...]
-    binds: bool
-    refusal: Refusal | None
-    warnings: tuple[str, ...]
-
-    @classmethod
-    def of(cls, sheets: list[Sheet], audit: bool) -> _Part:
-        allow = _read(rules.parse, (entry for sheet in sheets for entry in sheet.allow))
-        deny = _read(rules.parse, (entry for sheet in sheets for entry in sheet.deny))
-        bind = _read(rules.parse_bind, (entry for sheet in sheets for entry in sheet.bind or ()))
-        default = _default(sheets)
-        warnings: tuple[str, ...] = ()
-        if deny and not allow and default is None and not audit:
-            warnings = (
-                "only --deny is given: the rest is denied as well; to allow it: --default allow",
-            )
-        if audit and not allow and not deny:
-            default = default or Decision.ALLOW
-        # A flag comes first and wins; of several files the last.
-        said = [sheet.errno for sheet in sheets if sheet.errno]
-        entry = sheets[0].errno or (said[-1] if said else None)
-        error = error_named(entry.text, entry.place) if entry else errno.ECONNREFUSED
-        engine = Engine.of(allow, deny, default or Decision.DENY, error)
-        refusal = next((sheet.refusal for sheet in sheets if sheet.refusal), None)
-        binds = any(sheet.bind is not None for sheet in sheets)
-        if engine.allow_paths:
-            from netjail.policy import brokers
-
-            warnings += tuple(brokers.warnings(engine.allow_paths, engine.deny_paths))
-        return cls(engine, tuple(bind), binds, refusal, warnings)
-
-
-# The options' word is final; files that disagree add up to the stricter one.
-def _default(sheets: list[Sheet]) -> Decision | None:
-    if sheets[0].default:
-        return sheets[0].default
-    said = {sheet.default for sheet in sheets if sheet.default}
-    return Decision.DENY if Decision.DENY in said else next(iter(said), None)
-
-
-_R = TypeVar("_R")
-
-
-def _read(reader: Callable[[str, Place, str], _R], entries: Iterable[Entry]) -> list[_R]:
-    return [reader(entry.text, entry.place, entry.layer) for entry in entries]

@@ -21,8 +21,8 @@ from netjail.endpoints import Inet, Question
 from netjail.errors import KernelError, TraceeGone
 from netjail.model import QUIET, Attempt, Decision, Operation, Protocol, Reason, Verdict
 from netjail.policy import wording
-from netjail.policy.files import Refusal
 from netjail.policy.query import leads_to
+from netjail.policy.sheets import Refusal
 from netjail.stops import Descriptor
 from netjail.tree import Lineage
 
