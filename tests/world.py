@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 from netjail.endpoints import Inet, Unix
 from netjail.model import Attempt, Operation, Owner, Protocol
-from netjail.policy.facts import Known
+from netjail.policy.facts import UNKNOWN, Caller, Known
 from netjail.stops import Descriptor
 
 
@@ -24,10 +24,15 @@ class World:
     asked_names: frozenset[str] = frozenset()
     stale: tuple[str, ...] = ()
     domains: tuple[str, ...] = ()
+    asker: Caller = UNKNOWN
 
     def owner(self, attempt, protocol):
         self.asked.append("owner")
         return self.owned
+
+    def caller(self, attempt):
+        self.asked.append("caller")
+        return self.asker
 
     def missing(self, attempt):
         return self.error

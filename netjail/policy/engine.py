@@ -9,22 +9,32 @@ make the caller wait.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from netjail.endpoints import Address, Question, Unix
+from netjail.endpoints import Address, Inet, Question, Unix
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import wording
 from netjail.policy.addresses import AddressSet
+from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
 from netjail.policy.naming import Naming
 from netjail.policy.paths import PathRule
 from netjail.policy.query import LISTENING, Query
 from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.unix import Paths
 from netjail.policy.words import addresses, inner
 
 _IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A rule that matches an attempt, whether it decides or not."""
+
+    decision: Decision
+    """What it says."""
+    rule: Rule
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -34,24 +44,33 @@ class Group(msgspec.Struct, frozen=True):
     live: tuple[AddressRule, ...]
     reach: AddressSet
     """What the fixed ones match at most: most attempts end here, however many rules."""
+    callers: Callers
 
     @classmethod
-    def of(cls, rules: Iterable[Rule], protocol: Protocol) -> Group:
+    def of(cls, rules: Iterable[Rule], protocol: Protocol, callers: Callers) -> Group:
         """Sort the rules that apply to *protocol*."""
         some = [r for r in rules if isinstance(r, AddressRule) and protocol in r.protocols]
         fixed = tuple(rule for rule in some if rule.fixed)
         live = tuple(rule for rule in some if not rule.fixed)
-        return cls(fixed, live, AddressSet.union(rule.target.addresses for rule in fixed))
+        return cls(fixed, live, AddressSet.union(rule.target.addresses for rule in fixed), callers)
 
-    def fixed_on(self, query: Query) -> list[AddressRule]:
+    def fixed_on(self, query: Query) -> Sequence[AddressRule]:
         """The fixed rules that could match one of the forms."""
         if not any(form in self.reach for form in query.forms):
             return []
-        return [rule for rule in self.fixed if rule.takes(query.endpoint.port)]
+        taken = [rule for rule in self.fixed if rule.takes(query.endpoint.port)]
+        return self.callers.heeded(taken, query.caller)
 
-    def live_on(self, query: Query) -> list[AddressRule]:
+    def live_on(self, query: Query) -> Sequence[AddressRule]:
         """The live rules that could match."""
-        return [rule for rule in self.live if rule.takes(query.endpoint.port)]
+        taken = [rule for rule in self.live if rule.takes(query.endpoint.port)]
+        return self.callers.heeded(taken, query.caller)
+
+    def matching(self, query: Query) -> list[AddressRule]:
+        """The rules that match one of the forms; a pending one does not."""
+        fixed = [r for r in self.fixed_on(query) if any(map(r.matches, query.forms))]
+        live = [r for r in self.live_on(query) if any(query.hits(r, f) for f in query.forms)]
+        return fixed + live
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -59,10 +78,7 @@ class Engine(msgspec.Struct, frozen=True):
 
     allow: dict[Protocol, Group]
     deny: dict[Protocol, Group]
-    allow_paths: tuple[PathRule, ...]
-    deny_paths: tuple[PathRule, ...]
-    deny_own: AddressRule | None
-    """A denial of ``self`` that means unix listeners as well."""
+    paths: Paths
     default: Decision
     error: int
     """The errno of a denied call."""
@@ -74,17 +90,26 @@ class Engine(msgspec.Struct, frozen=True):
     ) -> Engine:
         """Compile rules."""
         allows, denies = list(allow), list(deny)
-        own = (rule for rule in denies if isinstance(rule, AddressRule) and rule.covers_unix)
+        welcome = Callers.of(allows, unknown=False)
+        unwelcome = Callers.of(denies, unknown=True)
         return cls(
-            {protocol: Group.of(allows, protocol) for protocol in _IP},
-            {protocol: Group.of(denies, protocol) for protocol in _IP},
-            tuple(rule for rule in allows if isinstance(rule, PathRule)),
-            tuple(rule for rule in denies if isinstance(rule, PathRule)),
-            next(own, None),
+            {protocol: Group.of(allows, protocol, welcome) for protocol in _IP},
+            {protocol: Group.of(denies, protocol, unwelcome) for protocol in _IP},
+            Paths.of(allows, denies, (welcome, unwelcome), default, error),
             default,
             error,
-            Naming.of(allows, denies, default),
+            Naming.of(allows, denies, (welcome, unwelcome), default),
         )
+
+    @property
+    def allow_paths(self) -> tuple[PathRule, ...]:
+        """The rules that allow unix sockets."""
+        return self.paths.allow
+
+    @property
+    def deny_paths(self) -> tuple[PathRule, ...]:
+        """The rules that deny unix sockets."""
+        return self.paths.deny
 
     def decide_inet(self, query: Query) -> Verdict | Pending:
         """Judge an IP destination over one protocol."""
@@ -118,7 +143,7 @@ class Engine(msgspec.Struct, frozen=True):
     # A denial of any form denies: what it says of 10.0.0.0/8 holds for the NAT64 or
     # tunnelled spelling as well.
     def _denied(
-        self, query: Query, fixed: list[AddressRule], live: list[AddressRule]
+        self, query: Query, fixed: Sequence[AddressRule], live: Sequence[AddressRule]
     ) -> Verdict | Pending | None:
         for rule in fixed:
             for form in filter(rule.matches, query.forms):
@@ -132,7 +157,7 @@ class Engine(msgspec.Struct, frozen=True):
         return Pending(frozenset(query.pending)) if query.pending else None
 
     def _by_live_rules(
-        self, query: Query, fixed: list[AddressRule], lasting: bool
+        self, query: Query, fixed: Sequence[AddressRule], lasting: bool
     ) -> Verdict | Pending:
         live = self.allow[query.protocol].live_on(query)
         open_forms = [f for f in query.forms if not any(rule.matches(f) for rule in fixed)]
@@ -173,44 +198,37 @@ class Engine(msgspec.Struct, frozen=True):
         lasting = lasting and owner is Owner.REMOTE and not local
         return wording.by_default(query.protocol, endpoint, fix, self.error, lasting, name)
 
-    def decide_name(self, question: Question, facts: Facts) -> Verdict:
-        """Judge a look-up; the same answer for each program, and for each server."""
-        return self.naming.decide(question, facts)
+    def decide_name(self, attempt: Attempt, question: Question, facts: Facts) -> Verdict:
+        """Judge a look-up; the same answer for each server."""
+        return self.naming.decide(attempt, question, facts)
 
     def decide_unix(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Verdict:
-        """Judge a unix destination; nothing of it is cacheable: paths change hands."""
-        reached = _reached(attempt, endpoint, facts) if self._asks_for_paths else endpoint
-        for rule in self.deny_paths:
-            if rule.matches(endpoint) or (reached and rule.matches(reached)):
-                return wording.refused(rule, wording.path(reached or endpoint), self.error, False)
-        owner = facts.owner(attempt, Protocol.UNIX) if self.deny_own else None
-        if self.deny_own and owner is Owner.JAIL:
-            return wording.refused(self.deny_own, "", self.error, False)
-        for rule in self.allow_paths:
-            if reached and rule.matches(reached):
-                return wording.allowed(rule)
-        if self.default is Decision.ALLOW:
-            return Verdict(Decision.ALLOW, Reason.DEFAULT, why="allowed by default")
-        return self._unmatched_unix(attempt, endpoint, facts, owner)
+        """Judge a unix destination."""
+        return self.paths.decide(attempt, endpoint, facts)
 
-    @property
-    def _asks_for_paths(self) -> bool:
-        return bool(self.allow_paths or self.deny_paths)
+    def matching(self, attempt: Attempt, facts: Facts) -> list[Match]:
+        """Every rule that matches an attempt, whichever decides: those that deny first."""
+        endpoint = attempt.endpoint
+        denying: list[Rule] = []
+        allowing: list[Rule] = []
+        if isinstance(endpoint, Unix):
+            found = self.paths.matching(attempt, endpoint, facts)
+            denying, allowing = list[Rule](found[0]), list[Rule](found[1])
+        elif isinstance(endpoint, Question):
+            speaking = self.naming.matching(attempt, endpoint, facts)
+            denying, allowing = list[Rule](speaking[0]), list[Rule](speaking[1])
+        elif isinstance(endpoint, Inet):
+            for protocol in sorted(attempt.protocols & _IP, key=lambda member: member.value):
+                query = Query(attempt, protocol, endpoint, facts)
+                denying += self.deny[protocol].matching(query)
+                allowing += self.allow[protocol].matching(query)
+        return _once(Decision.DENY, denying) + _once(Decision.ALLOW, allowing)
 
-    def _unmatched_unix(
-        self, attempt: Attempt, endpoint: Unix, facts: Facts, owner: Owner | None
-    ) -> Verdict:
-        owner = owner or facts.owner(attempt, Protocol.UNIX)
-        if owner is Owner.JAIL:
-            return wording.own(endpoint)
-        if owner is Owner.NOBODY:
-            missing = 0 if endpoint.abstract else facts.missing(attempt)
-            return wording.nobody(endpoint, missing or errno.ECONNREFUSED)
-        reached = _reached(attempt, endpoint, facts) or endpoint
-        fix = wording.to_allow_unix(reached)
-        if _is_name_service(endpoint) or _is_name_service(reached):
-            return wording.name_service(endpoint, fix, self.error)
-        return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
+
+def _once(decision: Decision, rules: Iterable[Rule]) -> list[Match]:
+    """Without the repeats that several protocols bring."""
+    first = {id(rule): rule for rule in rules}
+    return [Match(decision, rule) for rule in first.values()]
 
 
 # The rule means the name server itself: programs talk to it, and nobody sees the names.
@@ -218,7 +236,7 @@ def _names_it(rule: AddressRule, query: Query) -> bool:
     return bool(rule.ports) and rule.target.addresses.single
 
 
-def _covering(query: Query, rules: list[AddressRule]) -> AddressRule | None:
+def _covering(query: Query, rules: Sequence[AddressRule]) -> AddressRule | None:
     """
     The fixed rule that allows the first form, if every form is allowed by some rule.
 
@@ -233,26 +251,3 @@ def _covering(query: Query, rules: list[AddressRule]) -> AddressRule | None:
             return None
         deciding.append(found)
     return deciding[0]
-
-
-# What a call on a path would reach: a link in the jail must not borrow a rule's name.
-def _reached(attempt: Attempt, endpoint: Unix, facts: Facts) -> Unix | None:
-    if endpoint.abstract:
-        return endpoint
-    resolved = facts.resolved(attempt)
-    return Unix(resolved) if resolved else None
-
-
-# Tried by every C library and logger, wanted by none of their callers.
-_NAME_SERVICES = (
-    b"/run/nscd/socket",
-    b"/var/run/nscd/socket",
-    b"/run/systemd/userdb/io.systemd.",
-    b"/run/systemd/resolve/io.systemd.",
-    b"/run/systemd/journal/",
-    b"/dev/log",
-)
-
-
-def _is_name_service(endpoint: Unix) -> bool:
-    return not endpoint.abstract and endpoint.path.startswith(_NAME_SERVICES)

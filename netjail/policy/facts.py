@@ -38,11 +38,32 @@ class Seen(msgspec.Struct, frozen=True):
     path: bytes = b""
 
 
+class Caller(msgspec.Struct, frozen=True):
+    """What is proven of a process; nothing, where it is left out."""
+
+    exe: str = ""
+    """The program's path, without links; "" where it is not known."""
+    argv: tuple[str, ...] = ()
+    """Its command line, as it was at its exec."""
+    whole: bool = False
+    """*argv* is all of it."""
+    ancestors: tuple[str, ...] = ()
+    """The programs that it was started by, or in place of, the nearest first."""
+    rooted: bool = False
+    """*ancestors* reach up to the command."""
+
+
+UNKNOWN = Caller()
+
+
 class Facts(Interface):
     """Live answers; asked only where no rule on a literal address decides."""
 
     def owner(self, attempt: Attempt, protocol: Protocol) -> Owner:
         """Whose socket would receive, over *protocol*."""
+
+    def caller(self, attempt: Attempt) -> Caller:
+        """Who asks; asked for only where a rule has terms on that."""
 
     def missing(self, attempt: Attempt) -> int:
         """The errno that looking up the attempt's unix path gives, 0 if it is there."""

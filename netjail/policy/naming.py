@@ -7,15 +7,16 @@ name is as much of a way out as a connection.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
 
 from netjail.endpoints import Address, Question
-from netjail.model import Decision, Protocol, Reason, Verdict
+from netjail.model import Attempt, Decision, Protocol, Reason, Verdict
 from netjail.policy import wording
 from netjail.policy.addresses import AddressSet
+from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
 from netjail.policy.hosts import Hosts
 from netjail.policy.rules import AddressRule, Rule
@@ -33,13 +34,21 @@ class Naming(msgspec.Struct, frozen=True):
     deny: tuple[AddressRule, ...]
     fixed: tuple[AddressRule, ...]
     """Those that allow addresses."""
+    allow_callers: Callers
+    deny_callers: Callers
     default: Decision
     by_name: bool
     """Some rule speaks of a host name."""
 
     @classmethod
-    def of(cls, allow: Iterable[Rule], deny: Iterable[Rule], default: Decision) -> Naming:
-        """Sort out the rules that count."""
+    def of(
+        cls,
+        allow: Iterable[Rule],
+        deny: Iterable[Rule],
+        callers: tuple[Callers, Callers],
+        default: Decision,
+    ) -> Naming:
+        """Sort out the rules that count; *callers* are those of the allowing ones first."""
         allows = [rule for rule in allow if isinstance(rule, AddressRule)]
         denies = [rule for rule in deny if isinstance(rule, AddressRule)]
         return cls(
@@ -47,6 +56,7 @@ class Naming(msgspec.Struct, frozen=True):
             # One that leaves some port open leaves the name's address to be asked for.
             tuple(r for r in denies if r.target.hosts and not r.ports and r.protocols >= _BOTH),
             tuple(rule for rule in allows if rule.fixed),
+            *callers,
             default,
             any(
                 target.hosts
@@ -55,36 +65,50 @@ class Naming(msgspec.Struct, frozen=True):
             ),
         )
 
-    def decide(self, question: Question, facts: Facts) -> Verdict:
+    def decide(self, attempt: Attempt, question: Question, facts: Facts) -> Verdict:
         """Judge a look-up."""
         name = question.name
-        search = facts.search()
-        for rule in self.deny:
-            if _speaks_of(rule, name, search):
-                return wording.refused(rule, name, 0, False, name)
+        for rule in self._denying(attempt, name, facts):
+            return wording.refused(rule, name, 0, False, name)
         if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
             return wording.local(name)
-        for rule in self.allow:
-            if _speaks_of(rule, name, search):
-                return wording.allowed(rule, name)
+        for rule in self._allowing(attempt, name, facts):
+            return wording.allowed(rule, name)
         if self.default is Decision.ALLOW:
             why = "allowed by default"
             return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, name=name)
-        backwards = self._backwards(reverse(name), facts, search)
-        return wording.allowed(backwards, name) if backwards else wording.unnamed(name)
+        for rule in self._backwards(attempt, name, facts):
+            return wording.allowed(rule, name)
+        return wording.unnamed(name)
 
-    def _backwards(
-        self, address: Address | None, facts: Facts, search: tuple[str, ...]
-    ) -> AddressRule | None:
-        """The rule that allows the address which is looked up backwards."""
+    def matching(
+        self, attempt: Attempt, question: Question, facts: Facts
+    ) -> tuple[Sequence[AddressRule], Sequence[AddressRule]]:
+        """Every rule that speaks of a look-up: those that deny, those that allow."""
+        name = question.name
+        backwards = self._backwards(attempt, name, facts)
+        allowing = self._allowing(attempt, name, facts)
+        return self._denying(attempt, name, facts), (*allowing, *backwards)
+
+    def _denying(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
+        search = facts.search()
+        met = [rule for rule in self.deny if _speaks_of(rule, name, search)]
+        return self.deny_callers.heeded(met, lambda: facts.caller(attempt))
+
+    def _allowing(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
+        search = facts.search()
+        met = [rule for rule in self.allow if _speaks_of(rule, name, search)]
+        return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
+
+    def _backwards(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
+        """The rules that allow the address which is looked up backwards."""
+        address = reverse(name)
         if address is None:
-            return None
-        for rule in self.fixed:
-            if rule.matches(address):
-                return rule
-        known = facts.known(address).names
-        named = (r for r in self.allow for name in known if _speaks_of(r, name, search))
-        return next(named, None)
+            return ()
+        search, names = facts.search(), facts.known(address).names
+        met = [rule for rule in self.fixed if rule.matches(address)]
+        met += [r for name in names for r in self.allow if _speaks_of(r, name, search)]
+        return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
 
 
 def _any_host(rule: AddressRule) -> bool:

@@ -16,7 +16,7 @@ import msgspec
 from netjail.endpoints import Inet, Netlink, Question, Unix, Unspecified
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
 from netjail.policy import loading, wording
-from netjail.policy.engine import Engine
+from netjail.policy.engine import Engine, Match
 from netjail.policy.facts import Facts
 from netjail.policy.query import Query
 from netjail.policy.rules import AddressRule
@@ -61,7 +61,9 @@ class Policy(msgspec.Struct, frozen=True):
         """Judge an attempt; the same answer for the same facts, and never an exception."""
         endpoint = attempt.endpoint
         if isinstance(endpoint, Question):
-            return _together(engine.decide_name(endpoint, facts) for engine in self.engines)
+            return _together(
+                engine.decide_name(attempt, endpoint, facts) for engine in self.engines
+            )
         if attempt.operation not in (Operation.CONNECT, Operation.SEND):
             return _structure(attempt)
         if not isinstance(endpoint, Inet | Unix):
@@ -70,6 +72,10 @@ class Policy(msgspec.Struct, frozen=True):
         if not protocols:
             return wording.fixed(Reason.MALFORMED, "the socket is of another family", errno.EINVAL)
         return _together(self._by(engine, attempt, protocols, facts) for engine in self.engines)
+
+    def matching(self, attempt: Attempt, facts: Facts) -> tuple[Match, ...]:
+        """Every rule that matches an attempt, whichever decides: each policy's in turn."""
+        return tuple(m for engine in self.engines for m in engine.matching(attempt, facts))
 
     @property
     def by_name(self) -> bool:

@@ -12,7 +12,7 @@ import msgspec
 from netjail.endpoints import Address, Inet, canonical
 from netjail.model import Attempt, Owner, Protocol
 from netjail.policy import wording
-from netjail.policy.facts import Facts
+from netjail.policy.facts import Caller, Facts
 from netjail.policy.hosts import Hosts
 from netjail.policy.rules import AddressRule
 from netjail.policy.targets import Target
@@ -40,6 +40,9 @@ class Query(msgspec.Struct):
         if self.asked_owner is None:
             self.asked_owner = self.facts.owner(self.attempt, self.protocol)
         return self.asked_owner
+
+    def caller(self) -> Caller:
+        return self.facts.caller(self.attempt)
 
     def fix(self, forms: Iterable[Address]) -> str:
         return wording.to_allow(self.protocol, forms, self.endpoint.port)

@@ -31,7 +31,7 @@ def allowed(rule: Rule, name: str = "", cacheable: bool = False) -> Verdict:
         Reason.RULE,
         rule.text,
         rule.layer,
-        f"allowed by {rule.text}",
+        _said(f"allowed by {rule.text}", rule),
         cacheable=cacheable,
         name=name,
     )
@@ -44,12 +44,19 @@ def refused(rule: Rule, spared: str, error: int, cacheable: bool, name: str = ""
         Reason.RULE,
         rule.text,
         rule.layer,
-        f"denied by {rule.text} ({rule.layer})",
+        _said(f"denied by {rule.text} ({rule.layer})", rule),
         _excepted(rule, spared),
-        error,
+        rule.terms.error or error,
         cacheable,
         name,
     )
+
+
+def _said(why: str, rule: Rule) -> str:
+    """With what the user said of the rule: its name, and the reason for it."""
+    terms = rule.terms
+    named = f'{why} "{terms.name}"' if terms.name else why
+    return f"{named}: {terms.reason}" if terms.reason else named
 
 
 def _excepted(rule: Rule, spared: str) -> str:

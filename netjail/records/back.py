@@ -24,7 +24,7 @@ from netjail.model import (
     Verdict,
 )
 from netjail.policy.errnos import ERRNOS
-from netjail.policy.facts import Known
+from netjail.policy.facts import UNKNOWN, Caller, Known
 from netjail.records.lines import AttemptRecord, Dest, Proc, ProcessRecord, Seen
 from netjail.stops import Descriptor
 
@@ -119,6 +119,10 @@ class Replayed:
     def owner(self, attempt: Attempt, protocol: Protocol) -> Owner:
         """Whose socket would have received."""
         return Owner(self._seen.owners.get(protocol.value, "unknown"))
+
+    def caller(self, attempt: Attempt) -> Caller:
+        """Who asked: the journal does not say it for certain."""
+        return UNKNOWN
 
     def missing(self, attempt: Attempt) -> int:
         """The errno that looking up the unix path gave."""

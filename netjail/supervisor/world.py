@@ -11,7 +11,7 @@ from netjail.endpoints import Address, Inet, Question, Unix, canonical
 from netjail.kernel.owners import Owners, Resolved
 from netjail.kernel.tracee import patience
 from netjail.model import Attempt, Owner, Protocol, Reason, Verdict
-from netjail.policy.facts import Known, Seen
+from netjail.policy.facts import UNKNOWN, Caller, Known, Seen
 from netjail.policy.naming import reverse
 from netjail.policy.query import leads_to
 from netjail.stops import Descriptor
@@ -96,6 +96,10 @@ class World:
         if isinstance(attempt.endpoint, Unix):
             return self.unix(attempt).owner
         return self._owners.owner(attempt.endpoint, protocol, attempt.descriptor, attempt.tid)
+
+    def caller(self, attempt: Attempt) -> Caller:
+        """Who asks."""
+        return UNKNOWN
 
     def missing(self, attempt: Attempt) -> int:
         """The errno that looking up the attempt's unix path gives, 0 if it is there."""
