@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from netjail.cli.page import examples
+from netjail.cli.page import Page
 
 _EXAMPLES = """\b
 netjail doctor
@@ -28,14 +28,9 @@ _STYLES: dict[str, dict[str, Any]] = {
 }
 
 
-class _Doctor(click.Command):
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        examples(self.epilog, formatter)
-
-
 @click.command(
     "doctor",
-    cls=_Doctor,
+    cls=Page,
     epilog=_EXAMPLES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -5,14 +5,27 @@ from __future__ import annotations
 import click
 
 from netjail.cli.jail import jail
-from netjail.cli.options import OPTIONS
+from netjail.cli.options import OPTIONS, Option
 
 
-class Jail(click.Command):
+class Page(click.Command):
+    """A command whose help ends with examples."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples."""
+        examples(self.epilog, formatter)
+
+
+class Jail(Page):
     """A command whose options ``options.read`` reads; this class shows their help."""
 
     def __init__(self, name: str, help: str, examples: str) -> None:
         super().__init__(name, help=help, epilog=examples, add_help_option=False)
+
+    @property
+    def options(self) -> list[Option]:
+        """Those that are worth telling of."""
+        return [option for option in OPTIONS if option.field != self.name]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Leave all of them to ``jail``."""
@@ -31,20 +44,16 @@ class Jail(click.Command):
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table, a section each."""
-        for section in dict.fromkeys(option.section for option in OPTIONS):
+        for section in dict.fromkeys(option.section for option in self.options):
             with formatter.section(section):
                 formatter.write_dl(
                     [
                         (f"{', '.join(option.flags)} {option.takes}".rstrip(), option.help)
-                        for option in OPTIONS
-                        if option.section == section and option.field != self.name
+                        for option in self.options
+                        if option.section == section
                     ],
                     col_max=36,
                 )
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples."""
-        examples(self.epilog, formatter)
 
 
 def examples(text: str | None, formatter: click.HelpFormatter) -> None:
