@@ -59,9 +59,11 @@ def _columns(text: str) -> int:
 
 def summarise(report: Report, color: str, verbose: bool) -> None:
     """Print the end summary."""
-    from netjail.formats.as_text import render
+    from netjail.formats.as_text import summary
+    from netjail.formats.compose import compose
 
-    write(render(report, colour=coloured(color), width=width(), verbose=verbose))
+    document = compose(report)
+    write(summary(document, coloured(color), width(), verbose, report.policies))
 
 
 def coloured(color: str) -> bool:
