@@ -23,10 +23,8 @@ from netjail.records.lines import (
     ProcessRecord,
     Record,
     ResultRecord,
-    RuleRecord,
     Seen,
     StartRecord,
-    UseRecord,
     decode,
     encode,
 )
@@ -45,11 +43,8 @@ from netjail.records.make import (
     proto,
     repeat,
     result_record,
-    rule_record,
     seen_record,
-    stamp,
     start_record,
-    use_record,
 )
 
 __all__ = [
@@ -62,10 +57,8 @@ __all__ = [
     "Record",
     "Replayed",
     "ResultRecord",
-    "RuleRecord",
     "Seen",
     "StartRecord",
-    "UseRecord",
     "answer_record",
     "arguments",
     "attempt_of",
@@ -86,10 +79,7 @@ __all__ = [
     "proto",
     "repeat",
     "result_record",
-    "rule_record",
     "seen_record",
-    "stamp",
     "start_record",
-    "use_record",
     "verdict_of",
 ]
