@@ -12,14 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import documents
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scene import CHAIN, allowed, attempt, busy, denied, inet
 
 from netjail.endpoints import Unix
-from netjail.formats import visible
-from netjail.formats.as_text import render
+from netjail.formats import as_text, visible
+from netjail.formats.compose import compose
 from netjail.model import Operation, Protocol, Reason
 from netjail.report import GROUPS, Listener, Report, Scope
 
@@ -28,14 +29,26 @@ GOLDEN = Path(__file__).parent / "formats"
 TEXT = st.text(st.characters(codec=None))
 
 
+def render(report: Report, **options: object) -> str:
+    """The end of a run."""
+    return as_text.summary(compose(report), policies=report.policies, **options)
+
+
 COPIED = " +(fix|to open): |netjail: policy "
 
 
-def test_the_golden_file():
-    text = render(busy(), verbose=True)
+def golden(name: str, text: str) -> None:
     if os.environ.get("NETJAIL_GOLDEN"):
-        (GOLDEN / "as_text.txt").write_text(text)
-    assert text == (GOLDEN / "as_text.txt").read_text()
+        (GOLDEN / f"{name}.txt").write_text(text)
+    assert text == (GOLDEN / f"{name}.txt").read_text()
+
+
+def test_the_golden_file():
+    golden("as_text", as_text.render(documents.busy(), verbose=True))
+
+
+def test_the_end_of_a_run():
+    golden("summary", render(busy(), verbose=True))
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,8 @@ def test_without_colours_rich_is_not_imported():
 import sys
 sys.path[:0] = sys.argv[1:]
 import scene, netjail.formats.as_text
-netjail.formats.as_text.render(scene.busy())
+from netjail.formats.compose import compose
+netjail.formats.as_text.summary(compose(scene.busy()))
 assert not {name for name in sys.modules if name.partition(".")[0] in ("rich", "click")}
 """
     here = Path(__file__).parent

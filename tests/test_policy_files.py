@@ -153,8 +153,8 @@ def test_a_flag_wins_over_files_and_deny_among_them(write):
         pytest.param(
             "default = 1", "1:11", 'default: expected "allow" or "deny"', "", id="a-number-default"
         ),
-        pytest.param("allow = [", "1:10", "invalid value", "toml.io", id="not-toml"),
-        pytest.param('allow = ["a"', "1:13", "unclosed array", "toml.io", id="an-open-list"),
+        pytest.param("allow = [", "1:10", "invalid value", "quotes", id="not-toml"),
+        pytest.param('allow = ["a"', "1:13", "unclosed array", "quotes", id="an-open-list"),
         pytest.param(
             'allow = [\n  "any",\n  "privte",\n]', "3:4", "unknown word", "'private'", id="a-word"
         ),

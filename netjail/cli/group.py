@@ -24,7 +24,7 @@ netjail audit -- npm install
 
 # Each is a module here, with its click command called `command`: (its name, how wrong
 # usage leaves it). With a jail a 2 would pass for the command's own.
-COMMANDS = {"trace": FAILED, "audit": FAILED, "doctor": 2, "completion": 2}
+COMMANDS = {"trace": FAILED, "audit": FAILED, "presets": 2, "doctor": 2, "completion": 2}
 
 
 class Group(click.Group):
@@ -73,7 +73,8 @@ def _guess(word: str, names: list[str], args: list[str]) -> str:
 
 def _status(error: click.ClickException) -> int:
     context = error.ctx if isinstance(error, click.UsageError) else None
-    return COMMANDS.get(context.info_name or "", FAILED) if context else FAILED
+    path = context.command_path.split() if context else []  # netjail presets show
+    return COMMANDS.get(path[1], FAILED) if len(path) > 1 else FAILED
 
 
 def _usage(error: click.ClickException) -> UsageError:

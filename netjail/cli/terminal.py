@@ -7,7 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from netjail.errors import NetjailError
+from netjail.errors import NetjailError, Place, RuleError
 from netjail.formats import visible
 
 if TYPE_CHECKING:
@@ -23,17 +23,47 @@ def write(text: str) -> None:
 
 
 def complain(error: NetjailError) -> None:
-    """Say what stops netjail, and what to do about it."""
-    write(f"netjail: {visible(str(error), 1000)}\n")
-    if error.hint:
-        write(f"  hint: {visible(error.hint, 1000)}\n")
+    """Say what stops netjail, where it stands, and what to do about it."""
+    for each in error.errors if isinstance(error, RuleError) else (error,):
+        write(f"netjail: {visible(str(each), 1000)}\n")
+        if isinstance(each, RuleError) and each.place and each.place.excerpt:
+            write(underlined(each.place, width()))
+        if each.hint:
+            write(f"  hint: {visible(each.hint, 1000)}\n")
+
+
+def underlined(place: Place, room: int) -> str:
+    """The line that *place* is on, and below it a mark under what is meant."""
+    line = place.excerpt.replace("\t", " ")
+    start, end = place.column - 1, place.column - 1 + max(place.width, 1)
+    left = min(len(line) - len(line.lstrip()), start)
+    if end - left > room - 4:
+        left = max(start - 20, left)
+    before, word = visible(line[left:start], _LONG), visible(line[start:end], room)
+    after = visible(line[end : max(left + room - 4, end)], _LONG)
+    mark = " " * _columns(before) + "^" * max(_columns(word), 1)
+    return f"    {before}{word}{after}".rstrip() + f"\n    {mark}\n"
+
+
+_LONG = 1 << 20
+
+
+def _columns(text: str) -> int:
+    """How many columns of a terminal *text* takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
 def summarise(report: Report, color: str, verbose: bool) -> None:
     """Print the end summary."""
-    from netjail.formats.as_text import render
+    from netjail.formats.as_text import summary
+    from netjail.formats.compose import compose
 
-    write(render(report, colour=coloured(color), width=width(), verbose=verbose))
+    document = compose(report)
+    write(summary(document, coloured(color), width(), verbose, report.policies))
 
 
 def coloured(color: str) -> bool:

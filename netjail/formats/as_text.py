@@ -1,32 +1,21 @@
 """
 A report for a person at a terminal: what was denied and what to add come first.
 
-Lines are lists of pieces, each a text and a style's name; ``_paint`` makes them a
-string. rich is imported for colours only, and only then.
+A whole report and the end of a run share their sections; see ``lines`` and ``overview``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
-from netjail.endpoints import Question
 from netjail.formats import visible
-from netjail.model import QUIET, Decision, Reason
-from netjail.report import Chain, Group, Report, Scope
-
-Line = list[tuple[str, str]]
-
-_STYLES = {
-    "": "",
-    "bad": "bold red",
-    "good": "bold green",
-    "title": "bold",
-    "denied": "red",
-    "fix": "cyan",
-    "warning": "yellow",
-    "faint": "dim",
-}
+from netjail.formats.compose import audited
+from netjail.formats.document import Asker, Destination, Document, RuleUse
+from netjail.formats.lines import Line, indented, more, paint
+from netjail.formats.overview import process_lines, run_lines
+from netjail.formats.results import outcome
+from netjail.model import Reason
 
 # How many lines a section has before the rest is one line; -v lifts it.
 _ROOM = 12
@@ -57,197 +46,219 @@ _DOORS = {
 }
 
 _SCOPES = {
-    Scope.MACHINE: "this machine only",
-    Scope.OPEN: "open to the network",
-    Scope.LOCAL: "programs outside this jail can reach it",
-    Scope.REFUSED: "refused",
+    "machine": "this machine only",
+    "open": "open to the network",
+    "local": "programs outside this jail can reach it",
+    "refused": "refused",
 }
 
 
-def render(report: Report, colour: bool = False, width: int = 80, verbose: bool = False) -> str:
-    """The summary at the end of a run: plain text, or with ANSI colours."""
-    room = len(report.groups) + _ROOM if verbose else _ROOM
-    lines = list(_head(report))
+def render(document: Document, colour: bool = False, width: int = 80, verbose: bool = False) -> str:
+    """A whole report: plain text, or with ANSI colours."""
+    lines = [_verdict(document, "")]
+    for run in document.runs:
+        lines += [*run_lines(run, len(document.runs) > 1, width)]
+    rest = (("processes", process_lines(document, _room(document, verbose), width)),)
+    return _together([*lines, *_sections(document, width, verbose, rest)], colour)
+
+
+def summary(
+    document: Document,
+    colour: bool = False,
+    width: int = 80,
+    verbose: bool = False,
+    policies: Sequence[str] = (),
+) -> str:
+    """The end of a run; *policies* are the policy files that were found, not named."""
+    lines: list[Line] = [[(f"netjail: policy {visible(path, 1000)}", "")] for path in policies]
+    lines.append(_verdict(document, "netjail: "))
+    return _together([*lines, *_sections(document, width, verbose)], colour)
+
+
+def _together(lines: Iterable[Line], colour: bool) -> str:
+    return "".join(paint(line, colour) + "\n" for line in lines)
+
+
+def _room(document: Document, verbose: bool) -> int:
+    return len(document.destinations) + len(document.processes) + _ROOM if verbose else _ROOM
+
+
+def _sections(
+    document: Document,
+    width: int,
+    verbose: bool,
+    more: Iterable[tuple[str, Iterator[Line]]] = (),
+) -> Iterator[Line]:
+    room = _room(document, verbose)
+    rules = _rules(document, width) if verbose else _unused(document, width)
     for title, body in (
-        ("would be denied" if report.audit else "denied", _denied(report, room, width)),
-        ("allowed", _allowed(report, room, width)),
-        ("listening", _listening(report, room, width)),
-        ("always shut", _doors(report, width)),
-        ("warnings", _warnings(report, room, width)),
-        ("rules", _rules(report, width) if verbose else iter(())),
+        ("would be denied" if audited(document) else "denied", _denied(document, room, width)),
+        ("allowed", _allowed(document, room, width)),
+        ("listening", _listening(document, room, width)),
+        *more,
+        ("always shut", _doors(document, width)),
+        ("warnings", _warnings(document, room, width)),
+        ("rules" if verbose else "rules that decided nothing", rules),
     ):
         section = list(body)
         if section:
-            lines += [[(title, "title")], *section]
-    return "".join(_paint(line, colour) + "\n" for line in lines)
+            yield [(title, "title")]
+            yield from section
 
 
-def _head(report: Report) -> Iterator[Line]:
-    for path in report.policies:
-        yield [(f"netjail: policy {visible(path, 1000)}", "")]
-    start = ("netjail: audit, " if report.audit else "netjail: ", "")
-    calls = _calls(report.attempted, "network ")
-    if not report.attempted:
-        yield [start, ("no network calls", "good")]
-    elif report.denied:
-        verb = "would be denied" if report.audit else "denied"
-        yield [start, (f"{report.denied} of {calls} {verb}", "bad")]
-    else:
-        yield [start, (f"{calls}, none denied", "good")]
+def _verdict(document: Document, begin: str) -> Line:
+    totals, audit = document.totals, audited(document)
+    runs = f"{len(document.runs)} runs, " if len(document.runs) > 1 else ""
+    start = begin + runs + ("audit, " if audit else "")
+    style = "bad" if totals.denied else "good"
+    return [*([(start, "")] if start else []), (outcome(totals, audit), style)]
 
 
-def _denied(report: Report, room: int, width: int) -> Iterator[Line]:
-    groups = report.select(Decision.DENY, set(Reason) - QUIET)
-    for group in groups[:room]:
-        yield [_count(group), (_where(group, width - 16), "denied")]
-        yield from _indented([_asked(group), *_reasons(group)], width)
-        if group.verdict.fix:
+def _denied(document: Document, room: int, width: int) -> Iterator[Line]:
+    every = [one for one in document.destinations if one.verdict == "deny"]
+    found = [one for one in every if one.counted]
+    for one in found[:room]:
+        yield [_count(one), (_where(one, width - 16), "denied")]
+        yield from indented([_asked(one), *_reasons(one)], width)
+        if one.fix:
             # Never cut or wrapped: it is there to be copied.
-            yield [(f"{'':16}fix: ", ""), (visible(group.verdict.fix, 1000), "fix")]
-    yield from _rest(groups[room:], report.crowded[Decision.DENY])
+            yield [(f"{'':16}fix: ", ""), (visible(one.fix, 1000), "fix")]
+    yield from _rest(found[room:], document.omitted.get("attempts_denied", 0))
     for reason, text in _FOLDED.items():
-        folded = report.select(Decision.DENY, {reason})
+        folded = [one for one in every if one.reason == reason.value]
         if folded:
             yield from _fold(folded, text, width)
 
 
-def _allowed(report: Report, room: int, width: int) -> Iterator[Line]:
-    groups = report.select(Decision.ALLOW)
-    for group in groups[:room]:
-        where = _where(group, width - 16)
-        line = [_count(group), (where, "")]
-        detail = f"{_asked(group)}; {_by(group)}"
+def _allowed(document: Document, room: int, width: int) -> Iterator[Line]:
+    found = [one for one in document.destinations if one.verdict == "allow"]
+    for one in found[:room]:
+        where = _where(one, width - 16)
+        line = [_count(one), (where, "")]
+        detail = f"{_asked(one)}; {_by(one)}"
         if 18 + len(where) + len(detail) <= width:
             yield [*line, (f"  {detail}", "faint")]
         else:
             yield line
-            yield from _indented([detail], width)
-    yield from _rest(groups[room:], report.crowded[Decision.ALLOW])
+            yield from indented([detail], width)
+    yield from _rest(found[room:], document.omitted.get("attempts_allowed", 0))
 
 
-def _listening(report: Report, room: int, width: int) -> Iterator[Line]:
-    listeners = list(report.listeners)
-    for listener in listeners[:room]:
-        place = visible(str(listener.endpoint), width - 2)
-        scope = f"  {_SCOPES[listener.scope]}"
+def _listening(document: Document, room: int, width: int) -> Iterator[Line]:
+    for listener in document.listeners[:room]:
+        place = visible(listener.shown, width - 2)
+        scope = f"  {_SCOPES.get(listener.scope, visible(listener.scope))}"
         if 2 + len(place) + len(scope) <= width:
             yield [(f"  {place}", ""), (scope, "faint")]
         else:
             yield [(f"  {place}", "")]
-            yield from _indented([scope.strip()], width, 6)
-        yield from _indented([_chain(listener.chain)], width, 6)
+            yield from indented([scope.strip()], width, 6)
+        yield from indented([_chain(listener.chain)], width, 6)
         if listener.fix:
             yield [("      to open: ", ""), (visible(listener.fix, 1000), "fix")]
-    yield from _more(len(listeners[room:]) + report.lost["listeners"])
+    yield from more(len(document.listeners[room:]) + document.omitted.get("listeners", 0))
 
 
-def _doors(report: Report, width: int) -> Iterator[Line]:
-    for group in report.doors.values():
-        yield [(f"{group.count:8}  ", "faint"), (visible(group.syscall), "denied")]
-        hint = group.verdict.why or _DOORS.get(group.syscall, "")
-        yield from _indented([_asked(group), visible(hint, 400)], width, 10)
+def _doors(document: Document, width: int) -> Iterator[Line]:
+    for door in document.doors:
+        yield [(f"{door.count:8}  ", "faint"), (visible(door.syscall), "denied")]
+        hint = door.why or _DOORS.get(door.syscall, "")
+        who = _askers(door.askers, door.count, 0)
+        yield from indented([who, visible(hint, 400)], width, 10)
 
 
-def _warnings(report: Report, room: int, width: int) -> Iterator[Line]:
-    warnings = list(report.warnings)
-    for text in warnings[:room]:
-        for line in wrap(visible(text, 1000), width - 2, break_on_hyphens=False):
+def _warnings(document: Document, room: int, width: int) -> Iterator[Line]:
+    for notice in document.warnings[:room]:
+        for line in wrap(visible(notice.text, 1000), width - 2, break_on_hyphens=False):
             yield [("  ", ""), (line, "warning")]
-    yield from _more(len(warnings[room:]) + report.lost["warnings"])
+    yield from more(len(document.warnings[room:]) + document.omitted.get("warnings", 0))
 
 
-def _more(count: int) -> Iterator[Line]:
-    if count:
-        yield [(f"  and {count} more", "faint")]
+def _rules(document: Document, width: int) -> Iterator[Line]:
+    for rule in document.rules:
+        count = f"{rule.count:8}" if rule.count else f"{'unused':>8}"
+        style = "" if rule.count else "faint"
+        yield [(f"{count}  ", "faint"), (visible(_rule(rule), width - 10), style)]
 
 
-def _rules(report: Report, width: int) -> Iterator[Line]:
-    for rule, count in report.rules.most_common():
-        yield [(f"{count:8}  ", "faint"), (visible(rule, width - 10), "")]
+def _unused(document: Document, width: int) -> Iterator[Line]:
+    """The first few rules that decided nothing: -v has the others."""
+    unused = [_rule(rule) for rule in document.rules if not rule.count]
+    if unused:
+        more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
+        text = ", ".join(visible(rule, 60) for rule in unused[:5]) + more
+        yield from indented([text], width, 2)
 
 
-def _count(group: Group) -> tuple[str, str]:
-    protocols = "/".join(sorted(protocol.value for protocol in group.protocols))
-    return (f"{group.count:8}  {visible(protocols, 30):<4}  ", "faint")
+def _rule(rule: RuleUse) -> str:
+    return _written(rule.layer, rule.rule)
 
 
-def _where(group: Group, width: int) -> str:
+def _written(layer: str, rule: str) -> str:
+    """``--deny private``, ``netjail.toml:3: private``."""
+    colon = "" if layer.startswith("-") else ":"
+    return f"{layer}{colon} {rule}" if layer else rule
+
+
+def _count(one: Destination) -> tuple[str, str]:
+    protocols = one.proto.replace("+", "/")
+    return (f"{one.count:8}  {visible(protocols, 30):<4}  ", "faint")
+
+
+def _where(one: Destination, width: int) -> str:
     """``example.org:443 (192.0.2.1, 2 more)``, or the bare address."""
-    name = group.verdict.name
-    if isinstance(group.endpoint, Question):
-        return visible(str(group.endpoint), width)
-    if not name:
-        return visible(str(group.endpoint), width)
-    port = getattr(group.endpoint, "port", "")
-    first = str(getattr(group.places[0], "address", group.places[0]))
-    more = f", {len(group.places) - 1} more" if len(group.places) > 1 else ""
-    return visible(f"{visible(name, width - 6)}:{port} ({first}{more})", width)
+    if one.kind != "inet" or not one.name:
+        return visible(one.shown, width)
+    more = f", {len(one.places) - 1} more" if len(one.places) > 1 else ""
+    first = f" ({one.places[0]}{more})" if one.places else ""
+    return visible(f"{visible(one.name, width - 6)}:{one.port}{first}", width)
 
 
-def _asked(group: Group) -> str:
+def _asked(one: Destination) -> str:
+    return _askers(one.askers, one.count, one.others)
+
+
+def _askers(askers: Sequence[Asker], count: int, others: int) -> str:
     """``curl <- make <- sh (10), wget <- sh (2)``."""
-    chains = group.chains.most_common(3)
-    if len(chains) == 1 and not group.others:
-        return _chain(chains[0][0])
-    text = ", ".join(f"{_chain(chain)} ({count})" for chain, count in chains)
-    rest = group.count - sum(count for _, count in chains)
+    if len(askers) == 1 and not others:
+        return _chain(askers[0].chain)
+    text = ", ".join(f"{_chain(asker.chain)} ({asker.count})" for asker in askers[:3])
+    rest = count - sum(asker.count for asker in askers[:3])
     return f"{text}, others ({rest})" if rest else text
 
 
-def _chain(chain: Chain) -> str:
+def _chain(chain: Sequence[str]) -> str:
     names = [visible(name, 32) for name in chain[:_DEPTH]]
     return " <- ".join([*names, "..."] if len(chain) > _DEPTH else names)
 
 
-def _reasons(group: Group) -> Iterator[str]:
-    verdict = group.verdict
-    yield visible(verdict.why or _WHY.get(verdict.reason, verdict.reason.value), 400)
-    if verdict.rule and verdict.rule not in verdict.why:
-        yield f"rule: {_by(group)}"
+def _reasons(one: Destination) -> Iterator[str]:
+    why = _WHY.get(Reason(one.reason), one.reason)
+    yield visible(one.why or why, 400)
+    if one.rule and one.rule not in one.why:
+        yield f"rule: {_by(one)}"
 
 
-def _by(group: Group) -> str:
+def _by(one: Destination) -> str:
     """``--deny private``, ``netjail.toml:3: private``, or why it came without a rule."""
-    verdict = group.verdict
-    if not verdict.rule:
-        return verdict.reason.value
-    colon = "" if verdict.layer.startswith("-") else ":"
-    return visible(f"{verdict.layer}{colon} {verdict.rule}" if verdict.layer else verdict.rule)
+    return visible(_written(one.layer, one.rule)) if one.rule else one.reason
 
 
-def _fold(groups: list[Group], text: str, width: int) -> Iterator[Line]:
-    shown = ", ".join(visible(str(group.endpoint), 50) for group in groups[:3])
-    more = f" and {len(groups) - 3} more" if len(groups) > 3 else ""
-    calls = _calls(sum(group.count for group in groups))
+def _fold(some: list[Destination], text: str, width: int) -> Iterator[Line]:
+    shown = ", ".join(visible(one.shown, 50) for one in some[:3])
+    more = f" and {len(some) - 3} more" if len(some) > 3 else ""
+    calls = _calls(sum(one.count for one in some))
     line = f"{text} {shown}{more} ({calls}, not counted)"
-    yield from _indented([line], width, 2)
+    yield from indented([line], width, 2)
 
 
-def _rest(groups: list[Group], crowded: int) -> Iterator[Line]:
-    count = sum(group.count for group in groups) + crowded
+def _rest(some: list[Destination], crowded: int) -> Iterator[Line]:
+    count = sum(one.count for one in some) + crowded
     if count:
         # Beyond a thousand destinations their number is not known, only the calls'.
-        places = "other" if crowded else f"{len(groups)} other"
+        places = "other" if crowded else f"{len(some)} other"
         yield [(f"{count:8}  at {places} destinations", "faint")]
 
 
-def _indented(texts: Iterable[str], width: int, by: int = 16) -> Iterator[Line]:
-    for text in texts:
-        for line in wrap(text, max(width - by, 20), break_on_hyphens=False):
-            yield [(" " * by + line, "faint")]
-
-
-def _calls(count: int, kind: str = "") -> str:
-    return f"{count} {kind}call{'' if count == 1 else 's'}"
-
-
-def _paint(line: Line, colour: bool) -> str:
-    if not colour:
-        return "".join(text for text, _ in line)
-    from rich.color import ColorSystem
-    from rich.style import Style
-
-    return "".join(
-        Style.parse(_STYLES[style]).render(text, color_system=ColorSystem.STANDARD)
-        for text, style in line
-    )
+def _calls(count: int) -> str:
+    return f"{count} call{'' if count == 1 else 's'}"

@@ -14,6 +14,8 @@ import msgspec
 
 SCHEMA = "netjail/report/1"
 
+State = Literal["ok", "denied", "unknown"]
+
 
 class Totals(msgspec.Struct, frozen=True):
     """Calls, not lines; *attempted* is the sum of the others."""
@@ -195,7 +197,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     schema: Literal["netjail/report/1"] = "netjail/report/1"
     headline: str
     """The verdict in one line."""
-    state: Literal["ok", "denied", "unknown"]
+    state: State
     """``denied``: something counted as denied, or would have been in audit."""
     generated: str
     generator: str
@@ -212,4 +214,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Notice, ...] = ()
     timeline: tuple[Moment, ...] = ()
     omitted: dict[str, int] = {}
-    """What found no room: ``{"destinations": 12}``."""
+    """
+    What found no room: ``attempts_denied`` and ``attempts_allowed`` at other destinations,
+    ``listeners``, ``warnings``, ``rules``, ``processes``, ``moments``.
+    """

@@ -15,12 +15,13 @@ import msgspec
 
 from netjail.endpoints import Address
 
-_IPV4_STARTS = 1 << 128
-_END = _IPV4_STARTS + (1 << 32)
+IPV4_STARTS = 1 << 128
+_END = IPV4_STARTS + (1 << 32)
 
 
-def _position(address: Address) -> int:
-    return int(address) + (_IPV4_STARTS if isinstance(address, IPv4Address) else 0)
+def position(address: Address) -> int:
+    """Where *address* lies on the line."""
+    return int(address) + (IPV4_STARTS if isinstance(address, IPv4Address) else 0)
 
 
 class AddressSet(msgspec.Struct, frozen=True):
@@ -34,12 +35,17 @@ class AddressSet(msgspec.Struct, frozen=True):
         spans = []
         for text in networks:
             network = ip_network(text) if isinstance(text, str) else text
-            first = _position(network.network_address)
+            first = position(network.network_address)
             spans.append((first, first + network.num_addresses))
         return cls(_merge(spans))
 
+    @classmethod
+    def spanning(cls, spans: Iterable[tuple[int, int]]) -> AddressSet:
+        """The addresses from each first position up to, not including, its second."""
+        return cls(_merge(spans))
+
     def __contains__(self, address: Address) -> bool:
-        return bisect_right(self.edges, _position(address)) % 2 == 1
+        return bisect_right(self.edges, position(address)) % 2 == 1
 
     @classmethod
     def union(cls, sets: Iterable[AddressSet]) -> AddressSet:
@@ -56,10 +62,25 @@ class AddressSet(msgspec.Struct, frozen=True):
     def __bool__(self) -> bool:
         return bool(self.edges)
 
+    def covers(self, other: AddressSet) -> bool:
+        """Whether all of *other* is in it."""
+        return all(
+            (at := bisect_right(self.edges, first)) % 2 == 1 and end <= self.edges[at]
+            for first, end in _spans(other.edges)
+        )
+
     @property
     def single(self) -> bool:
         """Whether it is one address."""
-        return len(self.edges) == 2 and self.edges[1] - self.edges[0] == 1
+        return self.network is not None and self.network[1] == 1
+
+    @property
+    def network(self) -> tuple[int, int] | None:
+        """The first position and the size of it, if it is one network; see RFC 4632, 3.1."""
+        if len(self.edges) != 2:
+            return None
+        first, size = self.edges[0], self.edges[1] - self.edges[0]
+        return None if size & (size - 1) or first & (size - 1) else (first, size)
 
 
 def _spans(edges: tuple[int, ...]) -> Iterable[tuple[int, int]]:

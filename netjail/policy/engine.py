@@ -16,9 +16,9 @@ import msgspec
 from netjail.endpoints import Address, Inet, Question, Unix
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import wording
-from netjail.policy.addresses import AddressSet
 from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
+from netjail.policy.index import Index
 from netjail.policy.naming import Naming
 from netjail.policy.paths import PathRule
 from netjail.policy.query import LISTENING, Query
@@ -41,24 +41,24 @@ class Group(msgspec.Struct, frozen=True):
     """The rules on IP of one kind that speak of one protocol."""
 
     fixed: tuple[AddressRule, ...]
+    """Those that match some addresses whatever the world says."""
     live: tuple[AddressRule, ...]
-    reach: AddressSet
-    """What the fixed ones match at most: most attempts end here, however many rules."""
+    """Those that may match others; a list of addresses and names is among both."""
+    index: Index
+    """Finds the fixed ones: most attempts end here, however many rules."""
     callers: Callers
 
     @classmethod
     def of(cls, rules: Iterable[Rule], protocol: Protocol, callers: Callers) -> Group:
         """Sort the rules that apply to *protocol*."""
         some = [r for r in rules if isinstance(r, AddressRule) and protocol in r.protocols]
-        fixed = tuple(rule for rule in some if rule.fixed)
+        fixed = tuple(rule for rule in some if rule.literal)
         live = tuple(rule for rule in some if not rule.fixed)
-        return cls(fixed, live, AddressSet.union(rule.target.addresses for rule in fixed), callers)
+        return cls(fixed, live, Index.of(fixed), callers)
 
     def fixed_on(self, query: Query) -> Sequence[AddressRule]:
         """The fixed rules that could match one of the forms."""
-        if not any(form in self.reach for form in query.forms):
-            return []
-        taken = [rule for rule in self.fixed if rule.takes(query.endpoint.port)]
+        taken = [r for r in self.index.on(query.forms) if r.takes(query.endpoint.port)]
         return self.callers.heeded(taken, query.caller)
 
     def live_on(self, query: Query) -> Sequence[AddressRule]:
@@ -70,7 +70,7 @@ class Group(msgspec.Struct, frozen=True):
         """The rules that match one of the forms; a pending one does not."""
         fixed = [r for r in self.fixed_on(query) if any(map(r.matches, query.forms))]
         live = [r for r in self.live_on(query) if any(query.hits(r, f) for f in query.forms)]
-        return fixed + live
+        return fixed + [rule for rule in live if rule not in fixed]
 
 
 class Engine(msgspec.Struct, frozen=True):

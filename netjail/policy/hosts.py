@@ -1,20 +1,17 @@
 """
 Sets of host names: what a rule names in, "is this name one of them" out.
 
-``example.org`` is one name, ``*.example.org`` all below it, ``.example.org`` both, and
-``@FILE`` what a file lists: names of these kinds a line, or lines of hosts(5).
+``example.org`` is one name, ``*.example.org`` all below it, ``.example.org`` both.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
+from collections.abc import Iterator
 
 import msgspec
 
-from netjail.errors import Place, RuleError, Source
+from netjail.errors import Source
 
 
 class Hosts(msgspec.Struct, frozen=True):
@@ -32,9 +29,6 @@ class Hosts(msgspec.Struct, frozen=True):
     def single(self) -> str:
         """The one name that is meant, "" if it could be several."""
         return next(iter(self.exact)) if len(self.exact) == 1 and not self.below else ""
-
-    def __or__(self, other: Hosts) -> Hosts:
-        return Hosts(self.exact | other.exact, self.below | other.below)
 
     def __bool__(self) -> bool:
         return bool(self.exact or self.below)
@@ -101,67 +95,3 @@ def _punycode(body: str, text: str, source: Source) -> str:
     except UnicodeError as error:
         reason = str(error).rpartition(": ")[2]
         raise source.error(f"{text!r} is not a host name: {reason}", word=text) from None
-
-
-def read(text: str, source: Source) -> Hosts:
-    """
-    Read ``@FILE``; of a policy file's rule it is beside that file.
-
-    :raises RuleError: if it cannot be read, or a line of it is not understood.
-    """
-    path = text[1:]
-    if source.place.line:
-        path = os.path.join(os.path.dirname(source.place.source), path)
-    try:
-        with open(path, encoding="utf-8") as file:
-            found = _join(file, path)
-    except OSError as error:
-        raise source.error(f"{text!r} cannot be read: {error.strerror}", word=text) from None
-    except UnicodeDecodeError:
-        raise source.error(f"{text!r} is not UTF-8", word=text) from None
-    if not found:
-        raise source.error(f"{text!r} lists no name", "one name a line, or hosts(5)", text)
-    return found
-
-
-def _join(lines: Iterable[str], path: str) -> Hosts:
-    exact: set[str] = set()
-    below: set[str] = set()
-    for number, line in enumerate(lines, 1):
-        for word in _words(line, path, number):
-            source = Source(line, Place(path, number, 1))
-            found = parse(word, source)
-            exact |= found.exact
-            below |= found.below
-    return Hosts(frozenset(exact), frozenset(below))
-
-
-# What hosts files say of the machine itself, and of nobody else.
-_OWN = re.compile(r"(ip6-)?(localhost|loopback|local|localdomain|broadcasthost|all\w+|\w*prefix)")
-
-
-def _words(line: str, path: str, number: int) -> list[str]:
-    words = line.partition("#")[0].split()
-    if not words:
-        return []
-    if _is_address(words[0]):
-        if len(words) == 1:
-            hint = "name the address in a rule of its own"
-            place = Place(path, number, 1)
-            raise RuleError(f"{words[0]!r}: a list holds host names", hint, place)
-        own = (_OWN.fullmatch(word.partition(".")[0]) for word in words[1:])
-        return [
-            word
-            for word, mine in zip(words[1:], own, strict=True)
-            if not (mine or _is_address(word))
-        ]
-    if len(words) > 1:
-        raise RuleError(f"unexpected {words[1]!r}", "one name a line", Place(path, number, 1))
-    return words
-
-
-def _is_address(word: str) -> bool:
-    try:
-        return bool(str(ip_address(word)))
-    except ValueError:
-        return False

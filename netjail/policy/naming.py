@@ -8,6 +8,7 @@ name is as much of a way out as a connection.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from ipaddress import IPv4Address, IPv6Address
 
 import msgspec
@@ -55,7 +56,7 @@ class Naming(msgspec.Struct, frozen=True):
             tuple(rule for rule in allows if rule.target.hosts is not None or _any_host(rule)),
             # One that leaves some port open leaves the name's address to be asked for.
             tuple(r for r in denies if r.target.hosts and not r.ports and r.protocols >= _BOTH),
-            tuple(rule for rule in allows if rule.fixed),
+            tuple(rule for rule in allows if rule.literal),
             *callers,
             default,
             any(
@@ -115,8 +116,13 @@ def _any_host(rule: AddressRule) -> bool:
     """Whether it cannot be told which names a rule on addresses means."""
     if rule.target.live is Live.RESOLVER:
         return rule.takes(53)
-    public, covered = addresses("public"), rule.target.addresses
-    return any(not (public - other) - covered for other in (_IPV6, _IPV4))
+    return any(rule.target.addresses.covers(public) for public in _publics())
+
+
+@cache
+def _publics() -> tuple[AddressSet, ...]:
+    """The public addresses of each family."""
+    return tuple(addresses("public") - other for other in (_IPV6, _IPV4))
 
 
 def _speaks_of(rule: AddressRule, name: str, search: tuple[str, ...]) -> bool:

@@ -258,4 +258,17 @@ def syntax(text: str, name: str, error: Exception) -> RuleError:
     if found:
         start = page.offset(int(found[1]), int(found[2]))
     place = page.place(start, start + 1)
-    return RuleError(message[:1].lower() + message[1:], "see toml.io", place)
+    return RuleError(message[:1].lower() + message[1:], _HINTS.get(message, "see toml.io"), place)
+
+
+_QUOTES = 'strings have quotes: "example.org:443"'
+# What tomllib complains about most, where policies are written by hand.
+_HINTS = {
+    "Invalid value": _QUOTES,
+    "Unclosed array": f"a comma between two, a ] at the end; {_QUOTES}",
+    "Invalid statement": 'a line is KEY = VALUE, or [[rule]]; as allow = ["example.org"]',
+    "Unescaped '\\' in a string": "write it twice, or the string in single quotes",
+    "Cannot overwrite a value": "a key is written once; lists take several values",
+    "Cannot declare ('rule',) twice": "write [[rule]]",
+    "Cannot declare ('test',) twice": "write [[test]]",
+}

@@ -27,8 +27,15 @@ def text(name: str, source: Source) -> str:
     :raises RuleError: for a name that no preset has, at *source*.
     """
     if name not in names():
-        hint = f"{guess(name, names())}; a file is ./{name}.toml"
+        hint = guess(name, names())
+        if source.place.line:
+            hint += f"; a file is ./{name}.toml"
         raise source.error(f"no preset is called {name!r}", hint, name)
+    return read(name)
+
+
+def read(name: str) -> str:
+    """The text of a preset that there is."""
     with open(os.path.join(FOLDER, f"{name}.toml"), encoding="utf-8") as file:
         return file.read()
 

@@ -72,9 +72,9 @@ class Query(msgspec.Struct):
             return self.owner() is Owner.JAIL
         if target.live is Live.RESOLVER:
             return form in forms_of(self.facts.resolvers())
-        if target.hosts is None:
-            return form in target.addresses
-        return self._by_name(target.hosts, form)
+        if form in target.addresses:
+            return True
+        return False if target.hosts is None else self._by_name(target.hosts, form)
 
     # One name is looked up for its rule; of many, those count that were asked for.
     def _by_name(self, hosts: Hosts, form: Address) -> str | bool | None:

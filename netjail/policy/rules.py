@@ -59,6 +59,12 @@ class AddressRule(msgspec.Struct, frozen=True):
         return self.target.fixed and all(target.fixed for target in self.exceptions)
 
     @property
+    def literal(self) -> bool:
+        """Whether there are addresses that it matches whatever the world says."""
+        certain = self.target.fixed or bool(self.target.addresses)
+        return certain and all(target.fixed for target in self.exceptions)
+
+    @property
     def covers_unix(self) -> bool:
         """Whether it is a plain ``self``, which means unix listeners as well."""
         return self.target.live is Live.SELF and not self.ports and self.protocols == _PORTED
@@ -72,7 +78,7 @@ class AddressRule(msgspec.Struct, frozen=True):
         return protocol in self.protocols and self.takes(port)
 
     def matches(self, address: Address) -> bool:
-        """Whether a fixed rule matches *address*."""
+        """Whether a literal rule matches *address* by what it says of addresses."""
         return address in self.target.addresses and not any(
             address in target.addresses for target in self.exceptions
         )

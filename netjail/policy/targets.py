@@ -18,8 +18,8 @@ from netjail.policy.hosts import Hosts
 from netjail.policy.words import WORDS, Live, addresses
 
 
-class Target(msgspec.Struct, frozen=True):
-    """What a rule aims at: fixed addresses, or host names, or a live word."""
+class Target(msgspec.Struct, frozen=True, weakref=True):
+    """What a rule aims at: fixed addresses, host names (a list has both), or a live word."""
 
     addresses: AddressSet = NOTHING
     hosts: Hosts | None = None
@@ -44,7 +44,9 @@ def parse(text: str, source: Source, wildcard: bool = False) -> Target:
     if word in WORDS:
         return Target(addresses(word), live=WORDS[word].live)
     if text.startswith("@"):
-        return Target(hosts=hosts.read(text, source))
+        from netjail.policy import lists
+
+        return lists.read(text, source)
     if "/" in text:
         return Target(AddressSet.of([_network(text, source)]))
     try:

@@ -64,8 +64,9 @@ def _excepted(rule: Rule, spared: str) -> str:
     if isinstance(rule, PathRule):
         exact = rule.text.removeprefix("unix:") == spared
     else:
-        hosts, fixed = rule.target.hosts, rule.target.fixed
-        exact = rule.target.addresses == _only(spared) if fixed else not hosts or bool(hosts.single)
+        hosts, addresses = rule.target.hosts, rule.target.addresses
+        single = addresses == _only(spared) if addresses else not hosts or bool(hosts.single)
+        exact = single and not (addresses and hosts)
     if exact:
         return f"remove {option} {shlex.quote(rule.text)}"
     return f"{option} {shlex.quote(f'{rule.text} !{spared}')}"

@@ -23,8 +23,10 @@ from netjail.records.lines import (
     ProcessRecord,
     Record,
     ResultRecord,
+    RuleRecord,
     Seen,
     StartRecord,
+    UseRecord,
     decode,
     encode,
 )
@@ -43,8 +45,11 @@ from netjail.records.make import (
     proto,
     repeat,
     result_record,
+    rule_record,
     seen_record,
+    stamp,
     start_record,
+    use_record,
 )
 
 __all__ = [
@@ -57,8 +62,10 @@ __all__ = [
     "Record",
     "Replayed",
     "ResultRecord",
+    "RuleRecord",
     "Seen",
     "StartRecord",
+    "UseRecord",
     "answer_record",
     "arguments",
     "attempt_of",
@@ -79,7 +86,10 @@ __all__ = [
     "proto",
     "repeat",
     "result_record",
+    "rule_record",
     "seen_record",
+    "stamp",
     "start_record",
+    "use_record",
     "verdict_of",
 ]

@@ -81,6 +81,28 @@ class _Line(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
     ts: str
 
 
+class RuleRecord(msgspec.Struct, frozen=True):
+    """A rule of the run's policy."""
+
+    rule: str
+    layer: str
+    """Where it was written: ``--allow``, ``netjail.toml:3``."""
+    kind: str
+    """``allow`` or ``deny``."""
+    reason: str = ""
+    """The user's own words."""
+
+
+class UseRecord(msgspec.Struct, frozen=True):
+    """How often a rule decided; 0: never."""
+
+    rule: str
+    layer: str
+    count: int
+    first: str = ""
+    last: str = ""
+
+
 class StartRecord(_Line, frozen=True, kw_only=True, tag="start"):
     """The first line of a run."""
 
@@ -95,6 +117,11 @@ class StartRecord(_Line, frozen=True, kw_only=True, tag="start"):
     """Capabilities that were taken from the command."""
     passed: dict[str, str] = {}
     """Inherited sockets that it has, by number: nothing sent on them is judged."""
+    rules: tuple[RuleRecord, ...] = ()
+    proxies: dict[str, str] = {}
+    """``https_proxy`` and its like, without credentials: the rules judge the proxy then."""
+    redacted: tuple[str, ...] = ()
+    """What is left out on purpose: ``arguments``."""
 
 
 class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):
@@ -169,10 +196,14 @@ class EndRecord(_Line, frozen=True, kw_only=True, tag="end"):
     allowed: int
     denied: int
     rules: dict[str, int]
-    """How often each rule decided."""
+    """How often each rule decided; *uses* tells more."""
     warnings: tuple[str, ...]
     bytes: int
     """Length of this run's lines before this one."""
+    uses: tuple[UseRecord, ...] = ()
+    """Each rule of the policy by its layer and text, unused ones too."""
+    status: int | None = None
+    """The command's own exit status, where *code* may be --exit-code's; None: by a signal."""
 
 
 Record = StartRecord | AttemptRecord | ResultRecord | ProcessRecord | ListenRecord | EndRecord

@@ -27,9 +27,12 @@ from netjail.records.lines import (
     Proc,
     ProcessRecord,
     ResultRecord,
+    RuleRecord,
     StartRecord,
+    UseRecord,
 )
 from netjail.records.lines import Seen as SeenRecord
+from netjail.records.proxies import read_proxies
 
 # A program chooses its own arguments: without a limit a line could hold megabytes.
 _ARGUMENTS = 64
@@ -39,9 +42,14 @@ _HIDDEN = "…"
 
 def now() -> str:
     """The time of day, as records carry it."""
-    seconds, rest = divmod(time.time_ns(), 1_000_000_000)
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{stamp}.{rest // 1000:06d}Z"
+    return stamp(time.time_ns() // 1000)
+
+
+def stamp(when: int) -> str:
+    """Microseconds since 1970 as records carry them; "" for 0: nobody looked."""
+    seconds, rest = divmod(when, 1_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{text}.{rest:06d}Z" if when else ""
 
 
 def plain(raw: str | bytes) -> str:
@@ -142,8 +150,12 @@ def start_record(
     warnings: Sequence[str] = (),
     dropped: Sequence[str] = (),
     passed: Mapping[str, str] | None = None,
+    rules: Sequence[RuleRecord] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> StartRecord:
     """How a run began."""
+    proxies, secret = read_proxies(environment or {})
+    hidden = [*([] if show else ["arguments"]), *(["proxy credentials"] if secret else [])]
     return StartRecord(
         ts=now(),
         command=arguments(command, show),
@@ -155,7 +167,20 @@ def start_record(
         warnings=tuple(plain(warning) for warning in warnings),
         dropped=tuple(dropped),
         passed={fd: plain(text) for fd, text in (passed or {}).items()},
+        rules=tuple(rules),
+        proxies={name: plain(place) for name, place in proxies.items()},
+        redacted=tuple(hidden),
     )
+
+
+def rule_record(rule: str, layer: str, kind: str, reason: str = "") -> RuleRecord:
+    """A rule of the policy."""
+    return RuleRecord(plain(rule), plain(layer), kind, plain(reason))
+
+
+def use_record(rule: str, layer: str, count: int, first: int, last: int) -> UseRecord:
+    """How often a rule decided, and when; see ``stamp``."""
+    return UseRecord(plain(rule), plain(layer), count, stamp(first), stamp(last))
 
 
 def attempt_record(
@@ -245,6 +270,8 @@ def end_record(
     rules: Mapping[str, int],
     warnings: Iterable[str],
     size: int,
+    uses: Sequence[UseRecord] = (),
+    status: int | None = None,
 ) -> EndRecord:
     """How a run ended; *counts* are attempted, allowed, denied, and *size* the journal's."""
     attempts, allowed, denied = counts
@@ -258,6 +285,8 @@ def end_record(
         rules={plain(rule): count for rule, count in rules.items()},
         warnings=tuple(plain(warning) for warning in warnings),
         bytes=size,
+        uses=tuple(uses),
+        status=status,
     )
 
 

@@ -49,6 +49,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Writes one line to stderr, unless -q was given."""
     complain: Callable[[NetjailError], None]
     """Says what stops netjail, on stderr, -q or not."""
+    details: bool = False
+    """Keep what a whole report needs, not what a summary needs alone."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -5,13 +5,15 @@ folded into counts, and the report's groups.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+import os
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.model import Attempt, Process, Protocol, Verdict
+from netjail.model import Attempt, Process, Verdict
 from netjail.policy.facts import Seen
 from netjail.report import Chain, Listener, Report
 from netjail.sockets import is_unknown
@@ -19,10 +21,7 @@ from netjail.supervisor.ending import unknown
 from netjail.tree import Lineage
 
 if TYPE_CHECKING:
-    from netjail.policy import Policy
-    from netjail.policy.engine import Group
     from netjail.policy.facts import Known
-    from netjail.policy.paths import PathRule
     from netjail.records import AttemptRecord
     from netjail.supervisor import Plan
     from netjail.supervisor.setting import Setting
@@ -64,6 +63,9 @@ class Book:
         self.look: Callable[[Attempt, Known | None], Seen] = lambda attempt, known: Seen()
         """What the world says of an attempt."""
         self.report = Report(audit=plan.audit, policies=plan.policy.files)
+        self._keeps = plan.journal.enabled or plan.details
+        if plan.details:
+            self.report.keep_details()
 
     def assurance(self, runs: bool) -> str:
         """What stands behind a verdict that was carried out, see DESIGN "The event"."""
@@ -71,28 +73,35 @@ class Book:
 
     def begin(self) -> None:
         """The journal's first line."""
-        if not self._journal.enabled:
+        if not self._keeps:
             return
         from netjail.records import start_record
+        from netjail.supervisor.rules import rules_of, written
 
         plan, setting = self._plan, self._setting
-        self._journal.write(
-            start_record(
-                plan.command,
-                audit=plan.audit,
-                policy=_policy(plan.policy),
-                host={
-                    "kernel": setting.host.release,
-                    "machine": setting.host.machine,
-                    "landlock": str(setting.host.landlock),
-                },
-                assurance=self.assurance(True),
-                show=plan.show_args,
-                warnings=(*plan.policy.warnings, *setting.warnings),
-                dropped=setting.lost,
-                passed={str(one.fd): one.text for one in setting.inherited.passed},
-            )
+        record = start_record(
+            plan.command,
+            audit=plan.audit,
+            policy=written(plan.policy),
+            host={
+                "kernel": setting.host.release,
+                "machine": setting.host.machine,
+                "landlock": str(setting.host.landlock),
+            },
+            assurance=self.assurance(True),
+            show=plan.show_args,
+            warnings=(*plan.policy.warnings, *setting.warnings),
+            dropped=setting.lost,
+            passed={str(one.fd): one.text for one in setting.inherited.passed},
+            rules=rules_of(plan.policy),
+            environment=os.environ,
         )
+        self._journal.write(record)
+        self.report.begin(record)
+
+    def _now(self) -> int:
+        """The time in microseconds, 0 where nobody is going to ask for it."""
+        return time.time_ns() // 1000 if self._keeps else 0
 
     def note(
         self,
@@ -108,16 +117,21 @@ class Book:
         :returns: the token to ask its result by, 0 for a repeat that was only counted.
         """
         key = _key(attempt, verdict)
-        self.report.add(attempt, verdict, who.chain)
+        before = self._entries.get(key)
+        token = 0 if before else self._next + 1
+        group = self.report.add(attempt, verdict, who.chain, 1, self._now(), runs * token)
+        if known and group:
+            group.named((*known.names, *known.claimed), known.how)
         if is_unknown(attempt.descriptor):
             self.report.warn(unknown(attempt.descriptor.error))
-        before = self._entries.get(key)
         if before:
             self._repeated(before, 1)
             self._entries.move_to_end(key)
             return 0
-        self._next += 1
-        entry = Entry(self._next, attempt, verdict, who.chain, None)
+        self._next = token
+        entry = Entry(token, attempt, verdict, who.chain, None)
+        if self._keeps:
+            self._meet_line(who)
         if self._journal.enabled:
             entry.record = self._write(entry, who, runs, known)
         self._entries[key] = entry
@@ -147,9 +161,6 @@ class Book:
         from netjail.records import attempt_record, proc
 
         show = self._plan.show_args
-        # The caller last: what is known of it replaces what is known of a parent.
-        for process in (*reversed(who.above), who.process):
-            self._meet(process)
         record = attempt_record(
             entry.attempt,
             entry.verdict,
@@ -163,6 +174,11 @@ class Book:
         self._journal.write(record)
         return record
 
+    def _meet_line(self, who: Lineage) -> None:
+        # The caller last: what is known of it replaces what is known of a parent.
+        for process in (*reversed(who.above), who.process):
+            self._meet(process)
+
     def _meet(self, process: Process) -> None:
         """Write a process down, unless that has been done; of a parent not all is known."""
         known = self._processes.get(process.id)
@@ -170,7 +186,9 @@ class Book:
             from netjail.records import process_record
 
             self._processes[process.id] = bool(process.cwd)
-            self._journal.write(process_record(process, self._plan.show_args))
+            record = process_record(process, self._plan.show_args)
+            self._journal.write(record)
+            self.report.meet(record)
             if len(self._processes) > OPEN:
                 self._processes.popitem(last=False)
 
@@ -179,25 +197,28 @@ class Book:
         entry = self._cached[token]
         if count:
             self._repeated(entry, count)
-            self.report.add(entry.attempt, entry.verdict, entry.chain, count)
+            self.report.add(entry.attempt, entry.verdict, entry.chain, count, self._now())
         entry.cached -= forgotten
         if not entry.cached:
             del self._cached[token]
 
     def result(self, token: int, result: int | None) -> None:
         """What the kernel answered to the attempt *token*; None: its caller ended before."""
-        if not (self._journal.enabled and token):
+        if not (self._keeps and token):
             return
         from netjail.records import result_record
 
-        self._journal.write(result_record(token, result if result is None else max(-result, 0)))
+        record = result_record(token, result if result is None else max(-result, 0))
+        self._journal.write(record)
+        self.report.answered(token, record.result)
 
     def answered(self, token: int, result: str) -> None:
         """How the look-up *token* was answered."""
-        if self._journal.enabled:
+        if self._keeps:
             from netjail.records import answer_record
 
             self._journal.write(answer_record(token, result))
+            self.report.answered(token, result)
 
     def flush(self) -> None:
         """Write down the repeats since the last time."""
@@ -227,48 +248,40 @@ class Book:
             )
         )
 
-    def end(self, code: int, signal: int) -> None:
+    def end(self, code: int, signal: int, status: int) -> None:
         """
         The journal's last line, and its comparison with what was written.
 
+        :param status: the command's own, whatever netjail ends with.
         :raises JournalError: if somebody altered it.
         """
+        from netjail.supervisor.rules import rules_of
+
         self.flush()
-        if self._journal.enabled:
-            from netjail.records import end_record
+        report = self.report
+        report.know(rules_of(self._plan.policy))
+        if self._keeps:
+            from netjail.records import end_record, use_record
 
-            report = self.report
-            self._journal.write(
-                end_record(
-                    code,
-                    signal,
-                    counts=(report.attempted, report.allowed, report.denied),
-                    rules=report.rules,
-                    warnings=report.warnings,
-                    size=self._journal.size,
-                )
+            texts: Counter[str] = Counter()
+            for (_, rule), use in report.rules.items():
+                texts[rule] += use.count
+            record = end_record(
+                code,
+                signal,
+                counts=(report.attempted, report.allowed, report.denied),
+                rules=texts,
+                warnings=report.warnings,
+                size=self._journal.size,
+                uses=[
+                    use_record(rule, layer, use.count, use.span.first, use.span.last)
+                    for layer, rule, use in report.uses()
+                ],
+                status=None if signal else status,
             )
+            self._journal.write(record)
+            report.run.end = record
         self._journal.close()
-
-
-def _policy(policy: Policy) -> dict[str, object]:
-    """The rules as they were written: to judge the run's attempts again, elsewhere."""
-    return {
-        "files": list(policy.files),
-        "layers": [
-            {
-                "default": engine.default.value,
-                "allow": _texts(engine.allow, engine.allow_paths),
-                "deny": _texts(engine.deny, engine.deny_paths),
-            }
-            for engine in policy.engines
-        ],
-    }
-
-
-def _texts(groups: Mapping[Protocol, Group], paths: Iterable[PathRule]) -> list[str]:
-    texts = {rule.text for group in groups.values() for rule in (*group.fixed, *group.live)}
-    return sorted(texts | {rule.text for rule in paths})
 
 
 def _key(attempt: Attempt, verdict: Verdict) -> Hashable:

@@ -293,7 +293,7 @@ class Supervisor:
         for warning in (*self._setting.warnings, *self._world.warnings):
             report.warn(warning)
         try:
-            self._book.end(0 if signal else code, signal)
+            self._book.end(0 if signal else code, signal, os.waitstatus_to_exitcode(status))
         finally:
             plan.finish(report)
         self._shared.end(0 if signal else code, signal)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,4 +57,19 @@ class Setting(msgspec.Struct, frozen=True):
         """What the user should know of it; a line each."""
         found = [*([_ROOT] if os.geteuid() == 0 else []), *([_WEAK] if self.host.weak else [])]
         kept = f"--keep-caps: the command has {', '.join(self.kept)}, which can undo the jail"
-        return (*found, *([kept] if self.kept else []), *self.inherited.warnings)
+        warnings = (*([kept] if self.kept else []), *self.inherited.warnings)
+        return (*found, *warnings, *_proxied(os.environ))
+
+
+# Proxies are rare: what reads them is imported where there is one.
+def _proxied(environment: Mapping[str, str]) -> tuple[str, ...]:
+    if not any(name.lower().endswith("_proxy") for name in environment):
+        return ()
+    from netjail.records.proxies import read_proxies
+
+    found, _ = read_proxies(environment)
+    return tuple(
+        f"{name} is set: of what goes through {place}, rules judge that proxy alone, "
+        "not the places behind it"
+        for name, place in found.items()
+    )

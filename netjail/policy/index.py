@@ -1,0 +1,49 @@
+"""
+Rules by the addresses that they speak of: one look for each size of network that some
+rule has, however many rules there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from netjail.endpoints import Address
+from netjail.policy.addresses import AddressSet, position
+from netjail.policy.rules import AddressRule
+
+
+class Index(msgspec.Struct, frozen=True):
+    """Which of *rules* could match an address."""
+
+    rules: tuple[AddressRule, ...]
+    networks: dict[int, dict[int, list[int]]]
+    """By the size of a network, and by where it starts: which rules are on it."""
+    sets: dict[AddressSet, list[int]]
+    """The same for what is no single network: words and lists, of which there are few."""
+
+    @classmethod
+    def of(cls, rules: Iterable[AddressRule]) -> Index:
+        """Index *rules*, whose order is kept."""
+        index = cls(tuple(rules), {}, {})
+        for number, rule in enumerate(index.rules):
+            network = rule.target.addresses.network
+            if network:
+                first, size = network
+                index.networks.setdefault(size, {}).setdefault(first, []).append(number)
+            else:
+                index.sets.setdefault(rule.target.addresses, []).append(number)
+        return index
+
+    def on(self, addresses: Iterable[Address]) -> list[AddressRule]:
+        """The rules whose target has one of *addresses*, exceptions aside."""
+        found: set[int] = set()
+        for address in addresses:
+            at = position(address)
+            for size, starts in self.networks.items():
+                found.update(starts.get(at & -size, ()))
+            for whole, numbers in self.sets.items():
+                if address in whole:
+                    found.update(numbers)
+        return [self.rules[number] for number in sorted(found)]
