@@ -13,7 +13,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from netjail.errors import JournalError
@@ -159,6 +159,30 @@ class Journal:
             digest.update(chunk)
             at += len(chunk)
         return digest.digest()
+
+
+class Observed(Journal):
+    """
+    A journal whose records are seen by *observe* as well, with or without a file.
+
+    :raises NetjailError: what *observe* raises, before the record is written.
+    """
+
+    def __init__(
+        self, observe: Callable[[Record], None], path: str | Path | None, append: bool
+    ) -> None:
+        super().__init__(path, append)
+        self._observe = observe
+
+    @property
+    def enabled(self) -> bool:
+        """Records are to be made."""
+        return True
+
+    def write(self, record: Record) -> None:
+        """Show the record, and append it to the file if there is one."""
+        self._observe(record)
+        super().write(record)
 
 
 def _open(path: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,13 +20,13 @@ import netjail.supervisor
 from netjail import __version__
 from netjail.cli import main, terminal
 from netjail.cli.group import COMMANDS, group
-from netjail.cli.options import OPTIONS, Options, read
+from netjail.cli.options import OPTIONS, OWN, Options, options_of, read
 from netjail.errors import HostError, UsageError
 from netjail.model import Decision
 from netjail.report import Report
 
 ROOT = Path(__file__).parent.parent
-JAILS = ("trace", "audit")
+JAILS = ("trace", "audit", "lock")
 
 
 @pytest.fixture
@@ -129,7 +130,17 @@ def test_reading_gives_options_or_a_usage_error(words):
 
 
 def test_every_option_has_its_field():
-    assert {option.field for option in OPTIONS} == set(Options._fields) - {"command"}
+    own = {option.field for options in OWN.values() for option in options}
+    assert {option.field for option in OPTIONS} | own == set(Options._fields) - {"command"}
+
+
+@pytest.mark.parametrize(
+    ("jail", "flag"), [("learn", "--default"), ("lock", "--fail-on"), ("trace", "--check")]
+)
+def test_a_jail_has_not_what_means_nothing_to_it(jail, flag):
+    assert flag not in {one for option in options_of(jail) for one in option.flags}
+    with pytest.raises(UsageError, match=f"no such option: {flag}"):
+        read([flag, "x"], jail)
 
 
 # -- Planning -----------------------------------------------------------------
@@ -279,6 +290,74 @@ netjail.cli.main(["trace", "--no-config", "x"])
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30, check=False)
     assert done.returncode == -signal.SIGINT
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        pytest.param("learn -o there x", "there is there already", "--force", id="no-overwriting"),
+        pytest.param("learn -o no/x x", "no is no directory", "another", id="no-such-place"),
+        pytest.param("learn -o . x", "is a directory", "a file in it", id="a-directory"),
+        pytest.param("lock --file there x", "there is there already", "--update", id="a-lock"),
+        pytest.param("lock --check --update x", "which of them", "", id="check-and-update"),
+        pytest.param("lock --audit x", "goes with --check", "", id="audit-of-a-lock"),
+        pytest.param("lock --check x", "there is no such lock", "make it", id="no-lock"),
+        pytest.param("lock --check --file there x", "no lock", "first line", id="something-else"),
+    ],
+)
+def test_what_would_lose_or_miss_a_file(plans, capsys, tmp_path, words, message, hint):
+    (tmp_path / "there").write_text("kept\n")
+    code, err = netjail_with(*words.split(), capsys=capsys)
+    assert (code, plans) == (125, [])
+    assert message in err and hint in err
+    assert (tmp_path / "there").read_text() == "kept\n"
+
+
+def diff_of(tmp_path, *texts):
+    paths = []
+    for at, text in enumerate(texts):
+        path = tmp_path / str(at)
+        path.write_text(text)
+        paths.append(str(path))
+    return paths
+
+
+LOCK = '# netjail.lock 1\nallow = [\n    "tcp://{}:443",  # {}\n]\n'
+
+
+@pytest.mark.parametrize(
+    ("texts", "code", "out"),
+    [
+        pytest.param((LOCK.format("a", "x"),) * 2, 0, "", id="the-same"),
+        pytest.param(
+            (LOCK.format("a", "x"), LOCK.format("b", "y")),
+            1,
+            "- tcp://a:443  x\n+ tcp://b:443  y\n",
+            id="another-host",
+        ),
+        pytest.param(
+            (LOCK.format("a", "x"), LOCK.format("a", "y")),
+            1,
+            "~ tcp://a:443  program x -> y\n",
+            id="another-program",
+        ),
+        pytest.param((LOCK.format("a", "x"), "{}\n"), 2, "", id="what-is-neither"),
+        pytest.param((LOCK.format("a", "x"), "# no\n"), 2, "", id="nor-that"),
+    ],
+)
+def test_diff(tmp_path, texts, code, out):
+    paths = diff_of(tmp_path, *texts)
+    result = CliRunner().invoke(group, ["diff", *paths])
+    assert (result.exit_code, result.stdout) == (code, out)
+    if code < 2:
+        found = json.loads(CliRunner().invoke(group, ["diff", "--json", *paths]).stdout)
+        assert (found["before"], found["after"]) == tuple(paths)
+        assert bool(found["added"] or found["changed"]) == bool(code)
+
+
+def test_diff_of_nothing():
+    result = CliRunner().invoke(group, ["diff", "/nowhere/a", "/nowhere/b"])
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 # -- Speaking -----------------------------------------------------------------

@@ -144,3 +144,14 @@ def test_looking_up_backwards(allow, asked):
     facts = World(names={"a.b": ["192.0.2.1"]}, asked_names=frozenset({"a.b"}))
     verdict = decide(allow, [], "1.2.0.192.in-addr.arpa", "PTR", facts)
     assert (verdict.decision is Decision.ALLOW) == asked
+
+
+@pytest.mark.parametrize("name", ["any", "public", "privat"])
+def test_the_fix_for_a_host_called_like_a_word_means_the_host(name):
+    from netjail.errors import Place
+    from netjail.policy import rules, wording
+
+    fix = wording.to_allow_name(name, 443)
+    assert fix == f"--allow {name}.:443"
+    target = rules.parse(fix.removeprefix("--allow "), Place("x"), "x").target
+    assert (target.hosts.single, bool(target.addresses)) == (name, False)

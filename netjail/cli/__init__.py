@@ -1,7 +1,7 @@
 """
 The command line: words in, an exit status out; nothing below prints or exits.
 
-``trace`` and ``audit`` start from ``options`` without click, which would cost a
+The jails start from ``options`` without click, which would cost a
 quarter of the time that a short command may take; click does what can wait: help,
 versions, every other command.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-_JAILS = ("trace", "audit")
+_JAILS = ("trace", "audit", "learn", "lock")
 
 
 def main(args: list[str] | None = None) -> None:

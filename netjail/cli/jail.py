@@ -1,22 +1,39 @@
-"""``trace`` and ``audit``: from options to a plan, and from its outcome to our end."""
+"""The jails: from options to a plan, and from its outcome to our end."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 from netjail.cli.options import Options, read
 from netjail.errors import NetjailError, UsageError
 
 if TYPE_CHECKING:
-    from netjail.policy import Rules
+    from netjail.policy import Policy, Rules
+    from netjail.records import Record
     from netjail.report import Report
     from netjail.supervisor import Plan
 
 FAILED = 125
 """netjail's own failure, wrong options included; see env(1) and timeout(1)."""
+
+
+class Task(NamedTuple):
+    """What a jail does beside running the command."""
+
+    policy: Policy
+    observe: Callable[[Record], None]
+    """Is shown each record, whether there is a file for them or not."""
+    finish: Callable[[], int | None]
+    """Called at the end, after the summary; see ``Plan.finish``."""
+    summary: bool
+    """Whether the summary is printed without being asked for."""
+
+
+# jail: the module here that makes its task of the options
+_TASKS = {"learn": "learning", "lock": "locking"}
 
 
 def jail(name: str, words: Sequence[str]) -> bool:
@@ -28,11 +45,11 @@ def jail(name: str, words: Sequence[str]) -> bool:
     from netjail.cli.terminal import complain
 
     try:
-        options = read(words)
+        options = read(words, name)
         if options.help:
             return True
         _check(name, options)
-        _run(_plan(options, audit=options.audit or name == "audit"))
+        _run(_plan(name, options))
     except NetjailError as error:
         complain(error)
         sys.exit(FAILED)
@@ -77,22 +94,35 @@ def _rules(options: Options, audit: bool) -> Rules:
     )
 
 
-def _plan(options: Options, audit: bool) -> Plan:
+def _task(name: str, options: Options, rules: Rules) -> Task | None:
+    if name not in _TASKS:
+        return None
+    from importlib import import_module
+
+    task: Task = import_module(f"netjail.cli.{_TASKS[name]}").task(options, rules)
+    return task
+
+
+def _plan(name: str, options: Options) -> Plan:
     from netjail.cli.terminal import complain, summarise, write
     from netjail.formats import visible
-    from netjail.journal import Journal
+    from netjail.journal import Journal, Observed
     from netjail.policy import Policy
     from netjail.supervisor import Plan
 
-    rules = _rules(options, audit)
-    policy = Policy.load(rules)
+    rules = _rules(options, options.audit or name == "audit")
+    task = _task(name, options, rules)
+    policy = task.policy if task else Policy.load(rules)
 
-    def finish(report: Report) -> None:
+    def finish(report: Report) -> int | None:
         for warning in policy.warnings:
             report.warn(warning)
         report.policies = tuple(file for file in policy.files if file not in rules.files)
-        if not options.quiet:
+        if not options.quiet and (task is None or task.summary or options.verbose):
             summarise(report, options.color, options.verbose)
+        return task.finish() if task else None
+
+    kept = (options.events, options.append)
 
     def say(line: str) -> None:
         if not options.quiet:
@@ -102,7 +132,7 @@ def _plan(options: Options, audit: bool) -> Plan:
         command=options.command,
         policy=policy,
         # Opened when the rules are known to be right: a slip must not cost an old journal.
-        journal=Journal(options.events, options.append),
+        journal=Observed(task.observe, *kept) if task else Journal(*kept),
         audit=policy.audit,
         orphans=options.orphans,
         keep_fds=options.keep_fd,

@@ -227,6 +227,10 @@ def _presets(typed: str) -> Iterator[Offer]:
 # The name of an option's field, or of an argument: what it can be. Choices and click's own
 # types need no row.
 SOURCES: dict[str, Source] = {
+    "after": _files,
+    "before": _files,
+    "file": _files,
+    "output": _files,
     "allow": _rules,
     "deny": _rules,
     "bind": _bindings,

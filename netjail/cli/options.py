@@ -1,5 +1,5 @@
 """
-The options of trace and audit as a table, and the reading of them.
+The options of the jails (trace, audit, learn, lock) as a table, and the reading of them.
 
 To add an option, add its row to ``OPTIONS`` and its field to :class:`Options`. The
 same table makes the help, in ``group``.
@@ -60,6 +60,11 @@ class Options(NamedTuple):
     quiet: bool = False
     verbose: bool = False
     help: bool = False
+    output: str = "netjail.toml"
+    force: bool = False
+    file: str = "netjail.lock"
+    check: bool = False
+    update: bool = False
 
 
 _RULES, _RECORD, _RUN, _SPEAK = "Rules", "Records", "Running", "Output"
@@ -120,33 +125,60 @@ OPTIONS = (
     Option(("-h", "--help"), _SPEAK, "Show this page."),
 )
 
-_BY_FLAG = {flag: option for option in OPTIONS for flag in option.flags}
+_LEARN, _LOCK = "Learning", "The lock"
+
+# jail: the options that it has beside the others
+OWN: dict[str, tuple[Option, ...]] = {
+    "learn": (
+        Option(("-o", "--output"), _LEARN, "Write to FILE, not netjail.toml; - is stdout.", "FILE"),
+        Option(("--force",), _LEARN, "Replace the file if it is there."),
+    ),
+    "lock": (
+        Option(("--check",), _LOCK, "Refuse what the lock has not, and fail with 121."),
+        Option(("--update",), _LOCK, "Write it again: add what is new, drop what is gone."),
+        Option(("--file",), _LOCK, "The lock is FILE, not netjail.lock.", "FILE"),
+    ),
+}
+# jail: the fields of the others that would mean nothing to it
+_WITHOUT = {
+    "learn": {"default", "audit", "bind", "errno", "no_config", "strict", "fail_on", "exit_code"},
+    "lock": {"default", "fail_on"},
+}
+
+
+def options_of(jail: str) -> tuple[Option, ...]:
+    """The options of a jail, its own first."""
+    without = _WITHOUT.get(jail, set())
+    return OWN.get(jail, ()) + tuple(one for one in OPTIONS if one.field not in without)
+
 
 _Value = bool | str | int | tuple[str | int, ...]
+_Known = dict[str, Option]
 
 
-def read(words: Sequence[str]) -> Options:
+def read(words: Sequence[str], jail: str = "trace") -> Options:
     """
-    Read options up to the first word that is none; the rest is the command.
+    Read a jail's options up to the first word that is none; the rest is the command.
 
     :raises UsageError: with a guess, for a word that looks like an option and is none.
     """
     values: dict[str, _Value] = {}
+    known = {flag: option for option in options_of(jail) for flag in option.flags}
     rest = list(words)
     while rest and rest[0].startswith("-") and rest[0] != "-":
         word = rest.pop(0)
         if word == "--":
             break
         if word.startswith("--"):
-            _long(word, rest, values)
+            _long(word, rest, values, known)
         else:
-            _short(word, rest, values)
+            _short(word, rest, values, known)
     return Options(command=tuple(rest), **values)  # type: ignore[arg-type]
 
 
-def _long(word: str, rest: list[str], values: dict[str, _Value]) -> None:
+def _long(word: str, rest: list[str], values: dict[str, _Value], known: _Known) -> None:
     flag, equals, value = word.partition("=")
-    option = _find(flag)
+    option = _find(flag, known)
     if not option.takes and equals:
         raise UsageError(f"{flag} takes no value", f"write {flag} alone")
     if option.takes and not equals:
@@ -154,15 +186,15 @@ def _long(word: str, rest: list[str], values: dict[str, _Value]) -> None:
     _set(flag, option, value, values)
 
 
-def _short(word: str, rest: list[str], values: dict[str, _Value]) -> None:
+def _short(word: str, rest: list[str], values: dict[str, _Value], known: _Known) -> None:
     # -audit would be "-a udit", and let a host through that nobody meant.
     flag = "-" + word.partition("=")[0]
-    if len(word) > 2 and flag in _BY_FLAG:
+    if len(word) > 2 and flag in known:
         raise UsageError(f"no such option: {flag[1:]}", f"did you mean {flag}?")
     letters = word[1:]
     while letters:
         flag, letters = f"-{letters[0]}", letters[1:]
-        option = _find(flag)
+        option = _find(flag, known)
         value = ""
         if option.takes:
             value = letters or _next(flag, option, rest)
@@ -170,18 +202,18 @@ def _short(word: str, rest: list[str], values: dict[str, _Value]) -> None:
         _set(flag, option, value, values)
 
 
-def _find(flag: str) -> Option:
-    if option := _BY_FLAG.get(flag):
+def _find(flag: str, known: _Known) -> Option:
+    if option := known.get(flag):
         return option
     from difflib import get_close_matches
 
-    close = get_close_matches(flag, _BY_FLAG, 1)
+    close = get_close_matches(flag, known, 1)
     guess = f"did you mean {close[0]}?" if close else "--help shows them all"
     raise UsageError(f"no such option: {flag}", guess)
 
 
 def _next(flag: str, option: Option, rest: list[str]) -> str:
-    if not rest or rest[0].startswith("-"):
+    if not rest or (rest[0].startswith("-") and rest[0] != "-"):
         hint = f"write {flag} {option.takes}"
         if rest and rest[0] != "--":
             hint += f", or {option.flags[-1]}={rest[0]} if that is meant"

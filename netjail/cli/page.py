@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from netjail.cli.jail import jail
-from netjail.cli.options import OPTIONS, Option
+from netjail.cli.options import Option, options_of
 
 
 class Page(click.Command):
@@ -25,7 +25,7 @@ class Jail(Page):
     @property
     def options(self) -> list[Option]:
         """Those that are worth telling of."""
-        return [option for option in OPTIONS if option.field != self.name]
+        return [option for option in options_of(self.name or "") if option.field != self.name]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Leave all of them to ``jail``."""

@@ -86,10 +86,15 @@ def _hosts(text: str, source: Source) -> Hosts:
     return found
 
 
-def _refuse_typo(name: str, source: Source, text: str) -> None:
+def near_word(name: str) -> str:
+    """The word that a name without a dot could be meant for, "" if there is none."""
     import difflib
 
-    near = difflib.get_close_matches(name, WORDS, 1, 0.8)
+    return next(iter(difflib.get_close_matches(name, WORDS, 1, 0.8)), "")
+
+
+def _refuse_typo(name: str, source: Source, text: str) -> None:
+    near = near_word(name)
     if near:
-        hint = f"did you mean {near[0]!r}? words: {', '.join(WORDS)}; for a host write '{name}.'"
+        hint = f"did you mean {near!r}? words: {', '.join(WORDS)}; for a host write '{name}.'"
         raise source.error(f"unknown word {text!r}", hint, text)

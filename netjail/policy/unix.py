@@ -100,7 +100,7 @@ class Paths(msgspec.Struct, frozen=True):
             return wording.nobody(endpoint, missing or errno.ECONNREFUSED)
         reached = _reached(attempt, endpoint, facts) or endpoint
         fix = wording.to_allow_unix(reached)
-        if _is_name_service(endpoint) or _is_name_service(reached):
+        if is_name_service(endpoint) or is_name_service(reached):
             return wording.name_service(endpoint, fix, self.error)
         return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
 
@@ -128,5 +128,6 @@ _NAME_SERVICES = (
 )
 
 
-def _is_name_service(endpoint: Unix) -> bool:
+def is_name_service(endpoint: Unix) -> bool:
+    """Whether it is a service that every program tries, whoever runs it."""
     return not endpoint.abstract and endpoint.path.startswith(_NAME_SERVICES)

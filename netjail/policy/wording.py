@@ -16,6 +16,7 @@ from netjail.model import Decision, Protocol, Reason, Verdict
 from netjail.policy.addresses import AddressSet
 from netjail.policy.paths import PathRule, escape
 from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.targets import near_word
 
 
 def fixed(reason: Reason, why: str, error: int = 0) -> Verdict:
@@ -99,9 +100,15 @@ def path(endpoint: Unix) -> str:
     return ("@" if endpoint.abstract else "") + escape(os.fsdecode(endpoint.path))
 
 
+def named(name: str) -> str:
+    """A host name as a rule writes it: with a dot behind it where it would be a word."""
+    return f"{name}." if "." not in name and near_word(name) else name
+
+
 def to_allow_name(name: str, port: int = 0) -> str:
     """The option that lets a host through."""
-    return f"--allow {shlex.quote(f'{name}:{port}' if port else name)}"
+    host = named(name)
+    return f"--allow {shlex.quote(f'{host}:{port}' if port else host)}"
 
 
 def by_default(

@@ -43,8 +43,11 @@ class Plan(msgspec.Struct, frozen=True):
     exit_code: int
     quiet: bool
     verbose: bool
-    finish: Callable[[Report], None]
-    """Called in the supervisor at the end: prints the summary."""
+    finish: Callable[[Report], int | None]
+    """
+    Called in the supervisor at the end: prints the summary. A status that it returns is
+    what netjail ends with, however the command did.
+    """
     say: Callable[[str], None]
     """Writes one line to stderr, unless -q was given."""
     complain: Callable[[NetjailError], None]

@@ -292,8 +292,9 @@ class Supervisor:
         code = exit_status(os.waitstatus_to_exitcode(status), plan.fail_on, report, plan.exit_code)
         for warning in (*self._setting.warnings, *self._world.warnings):
             report.warn(warning)
+        ended = (0 if signal else code, signal)
         try:
-            self._book.end(0 if signal else code, signal, os.waitstatus_to_exitcode(status))
+            self._book.end(*ended, os.waitstatus_to_exitcode(status))
         finally:
-            plan.finish(report)
-        self._shared.end(0 if signal else code, signal)
+            own = plan.finish(report)
+        self._shared.end(*(ended if own is None else (own, 0)))

@@ -1,0 +1,61 @@
+"""Files that are written at the end of a run: whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
+
+from netjail.errors import NetjailError, UsageError
+
+
+class NewFile(NamedTuple):
+    """A place for a file."""
+
+    path: str
+    write: Callable[[str], None]
+
+
+def new_file(path: str, replace: bool) -> NewFile:
+    """
+    Where a file will be written.
+
+    :raises UsageError: if it cannot be, or is there already and not to be *replace*-d.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        cause = "is not writable" if os.path.isdir(folder) else "is no directory"
+        raise UsageError(f"{path} cannot be written: {folder} {cause}", "name another file")
+    if os.path.isdir(path):
+        raise UsageError(f"{path} is a directory", "name a file in it")
+    if os.path.lexists(path) and not replace:
+        raise UsageError(f"{path} is there already", "name another, or replace it with --force")
+    real = os.path.realpath(path) if replace else os.path.abspath(path)
+    return NewFile(path, lambda text: _write(real, text, replace))
+
+
+def _write(path: str, text: str, replace: bool) -> None:
+    try:
+        fd, beside = tempfile.mkstemp(prefix=".netjail-", dir=os.path.dirname(path))
+        try:
+            with open(fd, "w", encoding="utf-8") as file:
+                file.write(text)
+                # As a policy's file must be, to be used: see policy.files.
+                os.fchmod(fd, 0o644 & ~_umask())
+            if replace:
+                os.replace(beside, path)
+            else:
+                os.link(beside, path)  # unlike rename(2), it spares what came meanwhile
+        finally:
+            if os.path.lexists(beside):
+                os.unlink(beside)
+    except OSError as error:
+        hint = "nothing of it is kept; name another file"
+        raise NetjailError(f"{path} cannot be written: {error.strerror}", hint) from None
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
