@@ -69,7 +69,17 @@ def measure(kind: str, attempts: int, place: Scene, timeout: float) -> Memory:
 
     :raises RunFailed: if netjail or its jail ended early.
     """
-    options, loop = KINDS[kind]
+    return hold(*KINDS[kind], attempts, place, timeout)
+
+
+def hold(
+    options: tuple[str, ...], loop: tuple[str, ...], attempts: int, place: Scene, timeout: float
+) -> Memory:
+    """
+    Run *loop* in a jail with *options* and read its supervisor at the end.
+
+    :raises RunFailed: if netjail or its jail ended early.
+    """
     jail = ("{python}", "-m", "netjail", "trace", "-q", *options, "--")
     words = (*jail, "{loops}", "-w", loop[0], str(attempts), *loop[1:])
     with subprocess.Popen(

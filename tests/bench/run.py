@@ -14,8 +14,10 @@ import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
+import lists
 import memory
 import table
 from scene import Scene, scene
@@ -24,6 +26,7 @@ from workloads import WORKLOADS, Workload
 
 _TIMEOUT = 120.0  # seconds for one run
 _MEMORY = "memory"
+_LISTS = "lists"
 
 
 @dataclass(slots=True)
@@ -32,12 +35,13 @@ class Results:
 
     samples: table.Samples = field(default_factory=dict)
     growth: list[memory.Growth] = field(default_factory=list)
+    lists: list[lists.Cost | lists.Loading] = field(default_factory=list)
     absent: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
 
 def _arguments() -> argparse.Namespace:
-    names = [row.name for row in WORKLOADS] + [_MEMORY]
+    names = [row.name for row in WORKLOADS] + [_MEMORY, _LISTS]
     parser = argparse.ArgumentParser(description=__doc__, epilog=f"NAME: {', '.join(names)}")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each pair (default 7)")
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="may repeat")
@@ -116,6 +120,20 @@ def _remember(options: argparse.Namespace, place: Scene, results: Results) -> No
             _say(f"memory, {kind}: {failure}")
 
 
+def _list(options: argparse.Namespace, place: Scene, results: Results) -> None:
+    lists.write(place.work)
+    steps = {row.name: partial(lists.compare, row, options.rounds, options.scale, place)
+             for row in lists.WORKLOADS}  # fmt: skip
+    steps["loading"] = partial(lists.load, options.rounds, place)
+    for name, step in steps.items():
+        _say(f"lists, {name} ...")
+        try:
+            results.lists.append(step())
+        except RunFailed as failure:
+            results.failures[f"lists, {name}"] = str(failure)
+            _say(f"lists, {name}: {failure}")
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -132,6 +150,8 @@ def _print(results: Results, host: str, options: argparse.Namespace) -> None:
     print("\n".join(table.lines(results.samples)))
     for row in results.growth:
         print(f"{row} (target {memory.LIMIT:g}: {'reached' if row.flat else 'MISSED'})")
+    for cost in results.lists:
+        print(f"{cost} (target {cost.target}: {'reached' if cost.reached else 'MISSED'})")
     for name, reason in results.absent.items():
         print(f"not measured: {name}: {reason}")
     for name, reason in results.failures.items():
@@ -147,6 +167,7 @@ def _verdict(results: Results) -> str:
         if name in held
     }
     outcomes |= {f"memory, {row.kind}": row.flat for row in results.growth}
+    outcomes |= {f"lists, {row.name}": row.reached for row in results.lists}
     yes = [name for name, outcome in outcomes.items() if outcome]
     no = [name for name, outcome in outcomes.items() if outcome is False]
     open_ = [name for name, outcome in outcomes.items() if outcome is None]
@@ -159,6 +180,7 @@ def _save(path: Path, results: Results, host: str) -> None:
         "host": host,
         "nanoseconds": results.samples,
         "memory": [asdict(row) for row in results.growth],
+        "lists": [asdict(row) for row in results.lists],
         "absent": results.absent,
         "failures": results.failures,
     }
@@ -174,8 +196,11 @@ def main() -> int:
     with scene() as place:
         subjects = _present(options, place, results)
         _time(subjects, options, place, results)
-        if _wanted(options, _MEMORY) and any(row.name == "netjail" for row in subjects):
+        ours = any(row.name == "netjail" for row in subjects)
+        if ours and _wanted(options, _MEMORY):
             _remember(options, place, results)
+        if ours and _wanted(options, _LISTS):
+            _list(options, place, results)
     _print(results, host, options)
     if options.json:
         _save(options.json, results, host)
