@@ -45,6 +45,8 @@ DOORS = {
     "click": re.compile(r"cli/"),
     "cffi": re.compile(r"kernel/build\.py"),
     "netjail.kernel._core": re.compile(r"kernel/"),
+    "tree_sitter": re.compile(r"policy/grammar\.py"),
+    "tree_sitter_toml": re.compile(r"policy/grammar\.py"),
 }
 # Only these may print or end the process.
 VOICES = re.compile(r"cli/|__main__\.py")

@@ -2,7 +2,7 @@
 Where things stand in a TOML file: its text in, a tree of places out.
 
 ``tomllib`` gives values without their places. What it has read without complaint is
-walked a second time here, by tokens alone: what the values are is not asked again.
+read a second time here, by tree-sitter, for the places alone.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from netjail.errors import Place, RuleError
+
+if TYPE_CHECKING:
+    from netjail.policy.grammar import Node
 
 Path = tuple[str | int, ...]
 """The keys and indices that lead to a value: ``("rule", 0, "deny")``."""
@@ -27,14 +31,9 @@ class Spot(msgspec.Struct):
     items: dict[str | int, Spot] = msgspec.field(default_factory=dict)
 
 
-# TOML 1.0.0, "String"; a string of several lines may end in up to two quotes of its own.
-_STRING = r'"""(?:\\.|[^\\])*?"{3,5}(?!")|\'\'\'.*?\'{3,5}(?!\')|"(?:\\.|[^"\\])*"|\'[^\']*\''
-_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-_VALUE = re.compile(rf"(?P<string>{_STRING})|[^,\]}}#\r\n]+", re.DOTALL)
-_KEY = re.compile(rf"(?:{_STRING})|[A-Za-z0-9_-]+", re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:[ \t]*\r?\n[ \t\r\n]*|U.{8}|u.{4}|.)|\r\n|.", re.DOTALL)
 _LITERAL = re.compile(r"\r\n|.", re.DOTALL)
-_SHORT = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r"}
+_HEADERS = ("table", "table_array_element")
 
 
 class Page:
@@ -45,17 +44,13 @@ class Page:
         self.name = name
         self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
         self.root = Spot((0, 0), (0, 0))
-        self._table = self.root
 
     def read(self) -> Page:
-        """Walk the text, which has to be TOML."""
-        position = self._skip(0)
-        while position < len(self.text):
-            if self.text[position] == "[":
-                position = self._header(position)
-            else:
-                position = self._pair(self._table, position)
-            position = self._skip(position)
+        """Find what stands where in the text, which has to be TOML."""
+        from netjail.policy.grammar import parse
+
+        for node in parse(self.text):
+            self._pairs(node, self._header(node) if node.type in _HEADERS else self.root)
         return self
 
     def at(self, *path: str | int) -> Place:
@@ -109,83 +104,38 @@ class Page:
             place.source, place.line, place.column, place.excerpt, place.width, self, start, end
         )
 
-    def _skip(self, position: int) -> int:
-        found = _BLANK.match(self.text, position)
-        assert found
-        return found.end()
-
-    def _keys(self, position: int) -> tuple[list[tuple[str, int, int]], int]:
-        """The parts of a dotted key, and where it ends."""
-        parts = []
-        while found := _KEY.match(self.text, self._skip(position)):
-            parts.append((_unquoted(found[0]), found.start(), found.end()))
-            position = self._skip(found.end())
-            if self.text[position : position + 1] != ".":
-                break
-            position += 1
-        return parts, position
-
-    def _header(self, start: int) -> int:
-        many = self.text.startswith("[[", start)
-        keys, position = self._keys(start + 1 + many)
-        end = position + 1 + many
+    def _header(self, node: Node) -> Spot:
+        """The table that a header opens."""
+        *above, (name, key) = node.keys
         spot = self.root
-        for name, *key in keys[:-1]:
-            spot = _last(spot.items.setdefault(name, Spot((key[0], key[1]), (start, end))))
-        name, *key = keys[-1]
-        found = spot.items.setdefault(name, Spot((key[0], key[1]), (start, end)))
-        if many:
-            index = len(found.items)
-            found = found.items.setdefault(index, Spot((key[0], key[1]), (start, end)))
-        self._table = found
-        return end
+        for part, place in above:
+            spot = _last(spot.items.setdefault(part, Spot(place, node.head)))
+        found = spot.items.setdefault(name, Spot(key, node.head))
+        if node.type == "table_array_element":
+            found = found.items.setdefault(len(found.items), Spot(key, node.head))
+        return found
 
-    def _pair(self, table: Spot, position: int) -> int:
-        keys, position = self._keys(position)
-        for name, start, end in keys[:-1]:
-            table = table.items.setdefault(name, Spot((start, end), (start, end)))
-        name, start, end = keys[-1]
-        position = self._skip(position + 1)
-        spot = Spot((start, end), (position, position))
-        table.items[name] = spot
-        return self._value(spot)
+    def _pairs(self, node: Node, table: Spot) -> None:
+        for pair in (node, *node.children) if node.type == "pair" else node.children:
+            if pair.type == "pair":
+                self._pair(pair, table)
 
-    def _value(self, spot: Spot) -> int:
-        start = spot.value[0]
-        if self.text[start] == "[":
-            end = self._list(spot, start + 1)
-        elif self.text[start] == "{":
-            end = self._inline(spot, start + 1)
-        else:
-            found = _VALUE.match(self.text, start)
-            assert found
-            end = found.end() if found["string"] else start + len(found[0].rstrip())
-        spot.value = (start, end)
-        return end
+    def _pair(self, pair: Node, table: Spot) -> None:
+        *above, (name, key) = pair.keys
+        for part, place in above:
+            table = table.items.setdefault(part, Spot(place, place))
+        # What tomllib takes and tree-sitter does not: the key is near enough.
+        value = pair.children[-1] if pair.children else pair
+        table.items[name] = spot = Spot(key, value.span)
+        self._value(value, spot)
 
-    def _list(self, spot: Spot, position: int) -> int:
-        for index, start in enumerate(self._elements(position, "]")):
-            item = spot.items[index] = Spot((start, start), (start, start))
-            self._end = self._value(item)
-            item.key = item.value
-        return self._end
-
-    def _inline(self, spot: Spot, position: int) -> int:
-        for start in self._elements(position, "}"):
-            self._end = self._pair(spot, start)
-        return self._end
-
-    # Whoever takes an element leaves where it ends in _end; so does this, at the end.
-    def _elements(self, position: int, close: str) -> Iterator[int]:
-        while (position := self._skip(position)) < len(self.text):
-            if self.text[position] == close:
-                self._end = position + 1
-                return
-            if self.text[position] == ",":
-                position += 1
-                continue
-            yield position
-            position = self._end
+    def _value(self, node: Node, spot: Spot) -> None:
+        if node.type == "inline_table":
+            self._pairs(node, spot)
+        elif node.type == "array":
+            for index, item in enumerate(node.children):
+                spot.items[index] = Spot(item.span, item.span)
+                self._value(item, spot.items[index])
 
 
 class Quoted(Place, frozen=True):
@@ -225,22 +175,6 @@ class Quoted(Place, frozen=True):
 
 def _quotes(token: str) -> int:
     return 3 if token[:3] in ('"""', "'''") and len(token) >= 6 else 1
-
-
-def _unquoted(token: str) -> str:
-    """The name that a part of a key stands for; its quotes and escapes are well-formed."""
-    if token[0] == "'":
-        return token[1:-1]
-    return _ESCAPE.sub(_character, token[1:-1]) if token[0] == '"' else token
-
-
-def _character(found: re.Match[str]) -> str:
-    text = found[0]
-    if text[0] != "\\":
-        return text
-    if text[1] in "uU":
-        return chr(int(text[2:], 16))
-    return _SHORT.get(text[1], text[1])
 
 
 def _last(spot: Spot) -> Spot:
