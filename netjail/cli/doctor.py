@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
-from typing import Any
 
 import click
 
 from netjail.cli.page import Page
+from netjail.cli.paint import color_option, painter, width
 
 _EXAMPLES = """\b
 netjail doctor
@@ -20,13 +18,6 @@ netjail doctor --json | jq -r '.doors[] | select(.status == "open").title'
     only what is open
 """
 
-_STYLES: dict[str, dict[str, Any]] = {
-    "good": {"fg": "green"},
-    "bad": {"fg": "red", "bold": True},
-    "title": {"bold": True},
-    "faint": {"dim": True},
-}
-
 
 @click.command(
     "doctor",
@@ -35,12 +26,7 @@ _STYLES: dict[str, dict[str, Any]] = {
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, netjail/doctor/1.")
-@click.option(
-    "--color",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    help="Colour the table; NO_COLOR turns auto off.",
-)
+@color_option
 def command(as_json: bool, color: str) -> None:
     """
     Attack netjail's own jail on this host, and say what held.
@@ -54,7 +40,7 @@ def command(as_json: bool, color: str) -> None:
     """
     from netjail.doctor import examine
     from netjail.doctor.result import document
-    from netjail.doctor.text import plain, render
+    from netjail.doctor.text import render
     from netjail.errors import NetjailError
 
     try:
@@ -69,23 +55,8 @@ def command(as_json: bool, color: str) -> None:
 
         click.echo(msgspec.json.format(msgspec.json.encode(document(examination)), indent=2))
     else:
-        width = min(shutil.get_terminal_size().columns, 100)
-        paint = _paint if _coloured(color) else plain
-        click.echo(render(examination, paint, width), nl=False, color=True)
+        click.echo(render(examination, painter(color), width()), nl=False, color=True)
     sys.exit(0 if examination.fine else 1)
-
-
-def _paint(text: str, style: str) -> str:
-    return click.style(text, **_STYLES[style])
-
-
-def _coloured(color: str) -> bool:
-    if color != "auto":
-        return color == "always"
-    environment = os.environ
-    if environment.get("NO_COLOR") or environment.get("TERM", "dumb") == "dumb":
-        return False
-    return sys.stdout.isatty()
 
 
 def _progress(title: str) -> None:
