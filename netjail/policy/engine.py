@@ -83,6 +83,9 @@ class Engine(msgspec.Struct, frozen=True):
     error: int
     """The errno of a denied call."""
     naming: Naming
+    allowing: tuple[Rule, ...] = ()
+    """Every rule that allows, in the order in which they were given."""
+    denying: tuple[Rule, ...] = ()
 
     @classmethod
     def of(
@@ -99,6 +102,8 @@ class Engine(msgspec.Struct, frozen=True):
             default,
             error,
             Naming.of(allows, denies, (welcome, unwelcome), default),
+            tuple(allows),
+            tuple(denies),
         )
 
     @property
@@ -146,14 +151,14 @@ class Engine(msgspec.Struct, frozen=True):
         self, query: Query, fixed: Sequence[AddressRule], live: Sequence[AddressRule]
     ) -> Verdict | Pending | None:
         for rule in fixed:
-            for form in filter(rule.matches, query.forms):
-                return wording.refused(rule, wording.host(form), self.error, True)
+            met = list(filter(rule.matches, query.forms))
+            if met:
+                return wording.refused(rule, _spared(met), self.error, True)
         for rule in live:
-            for form in query.forms:
-                hit = query.hits(rule, form)
-                if hit:
-                    name = "" if hit is True else hit
-                    return wording.refused(rule, wording.host(form), self.error, False, name)
+            hits = {form: hit for form in query.forms if (hit := query.hits(rule, form))}
+            if hits:
+                name = next((hit for hit in hits.values() if isinstance(hit, str)), "")
+                return wording.refused(rule, _spared(hits), self.error, False, name)
         return Pending(frozenset(query.pending)) if query.pending else None
 
     def _by_live_rules(
@@ -229,6 +234,11 @@ def _once(decision: Decision, rules: Iterable[Rule]) -> list[Match]:
     """Without the repeats that several protocols bring."""
     first = {id(rule): rule for rule in rules}
     return [Match(decision, rule) for rule in first.values()]
+
+
+def _spared(forms: Iterable[Address]) -> str:
+    """The exceptions, behind their first ``!``, that let an address through."""
+    return " !".join(map(wording.host, forms))
 
 
 # The rule means the name server itself: programs talk to it, and nobody sees the names.
