@@ -30,6 +30,7 @@ COMMANDS = {
     "learn": FAILED,
     "lock": FAILED,
     "diff": 2,
+    "explain": 2,
     "presets": 2,
     "doctor": 2,
     "completion": 2,

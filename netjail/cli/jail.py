@@ -75,7 +75,8 @@ def _check_open(fd: int) -> None:
         raise UsageError(f"--keep-fd: descriptor {fd} is not open", hint) from error
 
 
-def _rules(options: Options, audit: bool) -> Rules:
+def rules_of(options: Options, audit: bool) -> Rules:
+    """What *options* say of the policy."""
     from netjail.model import Decision
     from netjail.policy import Rules
 
@@ -110,7 +111,7 @@ def _plan(name: str, options: Options) -> Plan:
     from netjail.policy import Policy
     from netjail.supervisor import Plan
 
-    rules = _rules(options, options.audit or name == "audit")
+    rules = rules_of(options, options.audit or name == "audit")
     task = _task(name, options, rules)
     policy = task.policy if task else Policy.load(rules)
 

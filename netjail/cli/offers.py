@@ -238,4 +238,7 @@ SOURCES: dict[str, Source] = {
     "policy": _files,
     "preset": _presets,
     "events": _files,
+    "exe": _files,
+    "argv": _files,  # of a script, say
+    "parent": _files,
 }

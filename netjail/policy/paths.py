@@ -13,7 +13,7 @@ import re
 import msgspec
 
 from netjail.endpoints import Unix
-from netjail.errors import Source
+from netjail.errors import Place, Source
 from netjail.policy.terms import PLAIN, Terms
 
 
@@ -40,6 +40,7 @@ class PathRule(msgspec.Struct, frozen=True):
     glob: Glob
     exceptions: tuple[Glob, ...] = ()
     terms: Terms = PLAIN
+    place: Place = Place("")
 
     def matches(self, endpoint: Unix) -> bool:
         """Whether it speaks of *endpoint*."""
@@ -52,7 +53,7 @@ def parse_unix(text: str, source: Source, layer: str, terms: Terms = PLAIN) -> P
     """Read a ``unix:`` rule; blanks belong to a path, `` !`` starts an exception."""
     first, *rest = re.split(r"\s+!", text.strip())
     exceptions = tuple(_glob(word, source) for word in rest)
-    return PathRule(text.strip(), layer, _glob(first, source), exceptions, terms)
+    return PathRule(text.strip(), layer, _glob(first, source), exceptions, terms, source.place)
 
 
 def body(text: str) -> str:

@@ -52,6 +52,7 @@ class AddressRule(msgspec.Struct, frozen=True):
     target: Target
     exceptions: tuple[Target, ...] = ()
     terms: Terms = PLAIN
+    place: Place = Place("")
 
     @property
     def fixed(self) -> bool:
@@ -143,6 +144,7 @@ def _address_rule(source: Source, layer: str, wildcard: bool, terms: Terms = PLA
         target=target,
         exceptions=tuple(_exception(word, source, wildcard) for word in rest),
         terms=terms,
+        place=source.place,
     )
 
 
