@@ -12,6 +12,7 @@ import errno
 import functools
 import http.server
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -758,3 +759,20 @@ def test_the_jail_cannot_say_itself_whom_to_ask(scene):
     assert not [
         one for one in result.attempts if one.dest.ip == "198.51.100.66" and one.verdict == "allow"
     ]
+
+
+def test_names_are_looked_up_by_whom_the_rule_means(scene):
+    resolve = scene.runner.program("resolve")
+    other = scene.runner.workdir / "other"
+    shutil.copy(resolve, other)
+    policy = scene.runner.workdir / "policy.toml"
+    policy.write_text(f'[[rule]]\nallow = "{HOST}"\nexe = "{resolve}"\n')
+    result = scene.trace("-p", str(policy), command=[resolve, HOST])
+    assert (result.exit_code, result.stdout) == (0, f"{WEB4}\n{WEB6}\n"), result.stderr
+    asked = len(scene.server.asked)
+    assert asked
+    assert scene.trace("-p", str(policy), command=[str(other), HOST]).exit_code == errno.ENOENT
+    assert len(scene.server.asked) == asked
+    both = f"{resolve} {HOST}; {other} {HOST} || exec {resolve} {HOST}"
+    result = scene.trace("-p", str(policy), command=["sh", "-c", both])
+    assert (result.exit_code, result.stdout) == (0, f"{WEB4}\n{WEB6}\n" * 2), result.stderr

@@ -130,6 +130,7 @@ struct nj_config {
 	uint32_t notify_number;  // the syscall that fetches the vault
 	uint32_t notify_number_i386;
 	uint64_t notify_key;
+	int32_t callers;         // flag: rules ask who calls
 	struct nj_owners *owners;
 };
 
@@ -201,6 +202,15 @@ struct nj_ancestor {
 	uint32_t argv_size;
 };
 
+// A program that calls, or that stands above the caller.
+struct nj_caller {
+	const char *exe;     // "" where it is not proven
+	const char *argv;
+	uint32_t argv_size;
+	int32_t whole;       // flag: that is all of its arguments
+	int32_t forked;      // flag: a process of the same program started it
+};
+
 struct nj_jail;
 int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
 		int32_t holder, struct nj_jail **ret);
@@ -216,6 +226,8 @@ int nj_pass(struct nj_jail *jail, int32_t tid);
 int nj_listen(struct nj_jail *jail, int32_t tid, int32_t local, int32_t *ret);
 int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t size);
 int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_ancestor *ret);
+int nj_caller(struct nj_jail *jail, int32_t tid, uint64_t process, uint32_t step,
+	      struct nj_caller *ret);
 int nj_drain(struct nj_jail *jail, struct nj_count *ret, uint32_t capacity);
 void nj_forget_any(struct nj_jail *jail);
 int nj_gone(struct nj_jail *jail, struct nj_gone *ret, uint32_t capacity);

@@ -54,12 +54,13 @@ static int guessed_child(struct nj_jail *jail, struct nj_process *from, int32_t 
 			 struct nj_process **ret)
 {
 	struct nj_image *own;
-	int error = nj_image_read_exe(pid, &own);
+	int error = nj_image_read_exe(jail, pid, &own);
 
 	if (error)
 		return error;
 	own->refs++;
-	if (!strcmp(own->exe, nj_image_exe(from->image, 0)))
+	// Where rules ask who calls, it is not to pass for another of the same program.
+	if (!jail->config.callers && !strcmp(own->exe, nj_image_exe(from->image, 0)))
 		error = child_process(jail, from, from->image, pid, ret);
 	else
 		error = child_process(jail, from, own, pid, ret);
@@ -157,7 +158,14 @@ static void correct(struct nj_task *child, struct nj_process *parent)
 	struct nj_process *process = child->process;
 
 	child->adopted = false;
-	if (process == parent || process->parent == parent)
+	if (process == parent)
+		return;
+	if (process->image->adopted) {
+		parent->image->refs++;
+		nj_image_release(process->image);
+		process->image = parent->image;
+	}
+	if (process->parent == parent)
 		return;
 	parent->refs++;
 	nj_process_release(process->parent);

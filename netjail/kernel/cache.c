@@ -53,9 +53,10 @@ static struct nj_cached *set_of(struct nj_jail *jail, const struct nj_cached *ke
 	return &jail->cache[(hash ^ hash >> 32) % NJ_CACHE_SETS * NJ_CACHE_WAYS];
 }
 
+// Of an adopted process it may yet become known who started it.
 static bool fits(const struct nj_task *task)
 {
-	return task->call->named && task->call->name_size <= NJ_CACHED_NAME && !task->call->fault;
+	return !task->process->image->adopted && task->call->named && task->call->name_size <= NJ_CACHED_NAME && !task->call->fault;
 }
 
 // The verdict for the task's call, or NULL; `any`: one that holds for every descriptor.

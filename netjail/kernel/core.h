@@ -38,6 +38,8 @@
 // UIO_MAXIOV: sendmmsg takes no more messages, net/socket.c.
 #define NJ_MESSAGES_MAX 1024
 
+#define NJ_ARGV_SHOWN 4096  // as much of a command line as reports show
+
 // What a program is called; shared by the processes forked from it.
 struct nj_image {
 	uint32_t refs;
@@ -45,6 +47,13 @@ struct nj_image {
 	char *name;  // the file that execve(2) was given, or NULL
 	char *argv;  // NUL-separated, as in /proc/<pid>/cmdline
 	uint32_t argv_size;
+	// Only where rules ask who calls, see caller.c.
+	struct nj_image *before;  // what it took the place of by exec: who started it
+	uint32_t depth;
+	bool lost;     // more came before
+	bool proven;   // `exe` leads, from where we stand, to the very file that runs
+	bool whole;    // `argv` is all of it
+	bool adopted;  // of a task that nobody announced: only `exe` is its own
 };
 
 // A process between two execs; kept while it lives and while a descendant does,
@@ -57,6 +66,7 @@ struct nj_process {
 	int32_t pid;
 	uint32_t threads;
 	uint32_t depth;
+	bool forked;       // from a process of the same image
 	bool files_shared; // another process may share its descriptor table
 	bool vault;        // the mapping was verified since the last fork or exec
 	bool filtered;     // it may have seccomp filters of its own
@@ -200,9 +210,13 @@ int nj_born(struct nj_jail *jail, struct nj_task *parent, int32_t tid);
 // image.c
 void nj_image_release(struct nj_image *image);
 const char *nj_image_exe(struct nj_image *image, int32_t living);
-int nj_image_read(int32_t tid, struct nj_image **ret);
-int nj_image_read_exe(int32_t tid, struct nj_image **ret);
+int nj_image_read(const struct nj_jail *jail, int32_t tid, struct nj_image **ret);
+int nj_image_read_exe(const struct nj_jail *jail, int32_t tid, struct nj_image **ret);
 void nj_read_family(int32_t tid, int32_t *ret_tgid, int32_t *ret_parent);
+
+// caller.c
+void nj_image_prove(struct nj_image *image, int32_t tid);
+void nj_image_follow(struct nj_image *image, struct nj_image *before);
 
 // memory.c: all return the bytes moved or -errno
 int64_t nj_read(int32_t tid, uint64_t address, void *data, size_t size);

@@ -8,17 +8,25 @@
 
 #include "core.h"
 
-// As much of a command line as reports show; the rest is cut.
-#define ARGV_MAX 4096
+// Of a command line; the rest is cut.
+#define ARGV_WHOLE (2U << 20)
 
 void nj_image_release(struct nj_image *image)
 {
-	if (--image->refs)
-		return;
-	free(image->exe);
-	free(image->name);
-	free(image->argv);
-	free(image);
+	while (image && !--image->refs) {
+		struct nj_image *before = image->before;
+
+		free(image->exe);
+		free(image->name);
+		free(image->argv);
+		free(image);
+		image = before;
+	}
+}
+
+static uint32_t longest(const struct nj_jail *jail)
+{
+	return jail->config.callers ? ARGV_WHOLE : NJ_ARGV_SHOWN;
 }
 
 static char *read_link(int32_t tid)
@@ -31,10 +39,10 @@ static char *read_link(int32_t tid)
 	return strndup(target, size < 0 ? 0 : (size_t)size);
 }
 
-static char *read_argv(int32_t tid, uint32_t *ret_size)
+static char *read_argv(int32_t tid, uint32_t most, uint32_t *ret_size)
 {
 	char path[32];
-	char *argv = malloc(ARGV_MAX);
+	char *argv = malloc(most), *less;
 	ssize_t size = 0;
 	int fd;
 
@@ -44,11 +52,12 @@ static char *read_argv(int32_t tid, uint32_t *ret_size)
 	snprintf(path, sizeof(path), "/proc/%d/cmdline", tid);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0) {
-		size = read(fd, argv, ARGV_MAX);
+		size = read(fd, argv, most);
 		close(fd);
 	}
 	*ret_size = size < 0 ? 0 : (uint32_t)size;
-	return argv;
+	less = realloc(argv, *ret_size + 1);
+	return less ? less : argv;
 }
 
 // What execve(2) put on the new stack: argc, argv, envp, the auxiliary vector, then
@@ -103,7 +112,7 @@ static uint64_t auxiliary(const struct stack *stack, uint64_t type)
 }
 
 // The arguments and the file as execve(2) was given it. False: ask /proc.
-static bool from_stack(int32_t tid, struct nj_image *image)
+static bool from_stack(int32_t tid, uint32_t most, struct nj_image *image)
 {
 	struct stack stack;
 	char name[256] = "";
@@ -117,7 +126,8 @@ static bool from_stack(int32_t tid, struct nj_image *image)
 	end = end ? end : file;
 	if (!file || end <= first || copy(&stack, file, name, sizeof(name) - 1) <= 0)
 		return false;
-	size = end - first < ARGV_MAX ? end - first : ARGV_MAX;
+	image->whole = end - first < most;
+	size = image->whole ? end - first : most;
 	image->argv = malloc(size);
 	image->argv_size = (uint32_t)size;
 	image->name = strdup(name);
@@ -126,21 +136,30 @@ static bool from_stack(int32_t tid, struct nj_image *image)
 
 // Only at the exec stop: no page of the new program has been touched by it yet, so
 // that no hostile page can hold us (DESIGN 4.4).
-int nj_image_read(int32_t tid, struct nj_image **ret)
+int nj_image_read(const struct nj_jail *jail, int32_t tid, struct nj_image **ret)
 {
 	struct nj_image *image = calloc(1, sizeof(*image));
+	bool read;
 
 	if (!image)
 		return -ENOMEM;
 	*ret = image;
-	if (from_stack(tid, image))
+	read = from_stack(tid, longest(jail), image);
+	if (read && !jail->config.callers)
 		return 0;
-	free(image->argv);
 	nj_watch_begin();
 	image->exe = read_link(tid);
-	image->argv = read_argv(tid, &image->argv_size);
+	if (!read) {
+		free(image->argv);
+		image->argv = read_argv(tid, longest(jail), &image->argv_size);
+		image->whole = image->argv_size && image->argv_size < longest(jail);
+	}
 	nj_watch_end();
-	return image->exe && image->argv ? 0 : -ENOMEM;
+	if (!image->exe || !image->argv)
+		return -ENOMEM;
+	if (jail->config.callers)
+		nj_image_prove(image, tid);
+	return 0;
 }
 
 // The program's path. It is asked for while the process lives; of one that ended
@@ -155,7 +174,7 @@ const char *nj_image_exe(struct nj_image *image, int32_t living)
 }
 
 // The program alone, of a process that runs: it may have rewritten its arguments.
-int nj_image_read_exe(int32_t tid, struct nj_image **ret)
+int nj_image_read_exe(const struct nj_jail *jail, int32_t tid, struct nj_image **ret)
 {
 	struct nj_image *image = calloc(1, sizeof(*image));
 
@@ -163,8 +182,13 @@ int nj_image_read_exe(int32_t tid, struct nj_image **ret)
 		return -ENOMEM;
 	image->exe = read_link(tid);
 	image->argv = strdup("");
+	image->lost = image->adopted = true;
 	*ret = image;
-	return image->exe && image->argv ? 0 : -ENOMEM;
+	if (!image->exe || !image->argv)
+		return -ENOMEM;
+	if (jail->config.callers)
+		nj_image_prove(image, tid);
+	return 0;
 }
 
 // What /proc says of a task that nobody announced.

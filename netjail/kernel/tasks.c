@@ -61,6 +61,7 @@ int nj_process_new(struct nj_jail *jail, int32_t pid, struct nj_process *parent,
 	image->refs++;
 	if (parent) {
 		parent->refs++;
+		process->forked = parent->image == image;
 		process->depth = parent->depth + 1;
 		if (process->depth > DEPTH_MAX)
 			forget_beyond(process, DEPTH_MAX);
@@ -134,11 +135,13 @@ int nj_process_exec(struct nj_jail *jail, struct nj_task *task)
 {
 	struct nj_process *old = task->process, *process;
 	struct nj_image *image;
-	int error = nj_image_read(task->tid, &image);
+	int error = nj_image_read(jail, task->tid, &image);
 
 	if (error)
 		return error;
 	image->refs++;
+	if (jail->config.callers && !jail->launching)
+		nj_image_follow(image, old->image);
 	error = nj_process_new(jail, task->tid, old->parent, image, &process);
 	nj_image_release(image);
 	if (error)
@@ -171,6 +174,8 @@ int nj_ancestor(struct nj_jail *jail, int32_t tid, uint32_t depth, struct nj_anc
 				task && task->process == process ? process->pid : 0);
 	ret->argv = process->image->argv;
 	ret->argv_size = process->image->argv_size;
+	if (ret->argv_size > NJ_ARGV_SHOWN)
+		ret->argv_size = NJ_ARGV_SHOWN;
 	return 0;
 }
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import errno
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -18,10 +17,12 @@ import msgspec
 
 from netjail.endpoints import Address, Inet
 from netjail.errors import HostError, KernelError, TraceeGone
+from netjail.kernel import callers
 from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
 from netjail.kernel.owners import Owners
 from netjail.model import Process
+from netjail.policy.facts import Caller
 from netjail.stops import Arch, Descriptor, Stop
 from netjail.syscalls import NOTIFY_NUMBERS, ROWS
 
@@ -72,10 +73,13 @@ class Jail:
     :param program: the seccomp filter that they run under, see ``filter.program``.
     :param links: to the front and its children.
     :param owners: told of every socket that the jail makes.
+    :param by_caller: keep what :meth:`caller` tells.
     :raises KernelError: if a part of the jail cannot be set up.
     """
 
-    def __init__(self, program: bytes, key: int, links: Links, owners: Owners) -> None:
+    def __init__(
+        self, program: bytes, key: int, links: Links, owners: Owners, by_caller: bool = False
+    ) -> None:
         self._program = ffi.from_buffer(program)
         self._rows = ffi.new(
             "struct nj_row[]",
@@ -100,6 +104,7 @@ class Jail:
         config.notify_number_i386 = NOTIFY_NUMBERS[Arch.I386]
         config.notify_key = key
         config.owners = owners.handle
+        config.callers = by_caller
         self._owners = owners
         ret = ffi.new("struct nj_jail **")
         result = lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret)
@@ -109,7 +114,6 @@ class Jail:
         check(result, "setting up the vault")
         self._jail = ret[0]
         self._stop = ffi.new("struct nj_stop *")
-        self._ancestor = ffi.new("struct nj_ancestor *")
         self._counts = ffi.new("struct nj_count[]", _DRAINED)
 
     def attach(self, front: int) -> int:
@@ -196,13 +200,11 @@ class Jail:
 
     def ancestor(self, tid: int, depth: int) -> Process | None:
         """The process *depth* steps above the task *tid*, 0 for its own."""
-        found = self._ancestor
-        if lib.nj_ancestor(self._jail, tid, depth, found) < 0:
-            return None
-        raw = ffi.buffer(found.argv, found.argv_size)[:]
-        argv = [os.fsdecode(word) for word in raw.removesuffix(b"\0").split(b"\0")] if raw else []
-        exe = os.fsdecode(ffi.string(found.exe))
-        return Process(found.id, 0, found.pid, exe, tuple(argv))
+        return callers.ancestor(self._jail, tid, depth)
+
+    def caller(self, tid: int, process: int) -> Caller:
+        """Who *process* is, of which *tid* is a task; nothing, if it is no more."""
+        return callers.caller(self._jail, tid, process)
 
     def drain(self) -> Iterator[tuple[int, int, bool]]:
         """

@@ -9,6 +9,7 @@ import msgspec
 
 from netjail.endpoints import Inet
 from netjail.model import Attempt, Protocol
+from netjail.policy.facts import UNKNOWN, Caller
 
 
 class Asker(msgspec.Struct, frozen=True):
@@ -19,6 +20,7 @@ class Asker(msgspec.Struct, frozen=True):
     syscall: str
     who: object
     """For the judge, who knows what it is."""
+    caller: Caller = UNKNOWN
 
 
 class Ruling(msgspec.Struct, frozen=True):
@@ -34,9 +36,9 @@ class Ruling(msgspec.Struct, frozen=True):
 class Request:
     """A question that the stub's thread waits with, for the judge's."""
 
-    def __init__(self, attempt: Attempt, who: object) -> None:
+    def __init__(self, attempt: Attempt, asker: Asker) -> None:
         self.attempt = attempt
-        self.who = who
+        self.asker = asker
         self.ruling: Ruling | None = None
         self.ruled = threading.Event()
 

@@ -107,6 +107,11 @@ class Engine(msgspec.Struct, frozen=True):
         )
 
     @property
+    def by_caller(self) -> bool:
+        """Whether a rule asks who calls."""
+        return bool(self.paths.allow_callers.conditions or self.paths.deny_callers.conditions)
+
+    @property
     def allow_paths(self) -> tuple[PathRule, ...]:
         """The rules that allow unix sockets."""
         return self.paths.allow

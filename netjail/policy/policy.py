@@ -78,6 +78,11 @@ class Policy(msgspec.Struct, frozen=True):
         return tuple(m for engine in self.engines for m in engine.matching(attempt, facts))
 
     @property
+    def by_caller(self) -> bool:
+        """Whether a rule asks who calls."""
+        return any(engine.by_caller for engine in self.engines)
+
+    @property
     def by_name(self) -> bool:
         """Whether a rule speaks of a host name."""
         return any(engine.naming.by_name for engine in self.engines)

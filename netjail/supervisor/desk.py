@@ -21,6 +21,7 @@ from netjail.endpoints import Inet, Question
 from netjail.errors import KernelError, TraceeGone
 from netjail.model import QUIET, Attempt, Decision, Operation, Protocol, Reason, Verdict
 from netjail.policy import wording
+from netjail.policy.facts import UNKNOWN, Caller
 from netjail.policy.query import leads_to
 from netjail.policy.sheets import Refusal
 from netjail.stops import Descriptor
@@ -47,6 +48,7 @@ class Desk:
         self._book = book
         self._world = world
         self._jail = jail
+        self._by_caller = plan.policy.by_caller
         self._stub: Stub | None = None
         self._loop = 0
         self._requests: deque[Request] = deque()
@@ -78,7 +80,9 @@ class Desk:
         except (OSError, RuntimeError, LookupError, KernelError) as error:
             # No address, thread or descriptor to be had; or resolv.conf has changed.
             return _failed(str(error))
-        asker = self._asker(attempt, who)
+        # Without a port it is not known whose questions arrive.
+        caller = self._world.caller(attempt) if self._by_caller and port is not None else UNKNOWN
+        asker = self._asker(attempt, who, caller)
         for protocol in _CARRIES:
             if protocol in attempt.protocols:
                 self._stands_in().admit(protocol, place, port, asker)
@@ -95,10 +99,10 @@ class Desk:
             raise
 
     @staticmethod
-    def _asker(attempt: Attempt, who: Lineage) -> Asker:
+    def _asker(attempt: Attempt, who: Lineage, caller: Caller) -> Asker:
         from netjail.names.rulings import Asker
 
-        return Asker(attempt.process, attempt.tid, attempt.syscall, who)
+        return Asker(attempt.process, attempt.tid, attempt.syscall, who, caller)
 
     def _stands_in(self) -> Stub:
         if self._stub is None:
@@ -126,8 +130,7 @@ class Desk:
 
         from netjail.names.rulings import Request
 
-        assert isinstance(asker.who, Lineage)
-        request = Request(attempt, asker.who)
+        request = Request(attempt, asker)
         self._requests.append(request)
         while request.ruling is None:
             pthread_kill(self._loop, SIGALRM)
@@ -143,21 +146,22 @@ class Desk:
         """Rule on what the stub was asked, and take in what it answered."""
         while self._requests:
             request = self._requests.popleft()
-            assert isinstance(request.who, Lineage)
-            request.ruling = self._rule(request.attempt, request.who)
+            request.ruling = self._rule(request.attempt, request.asker)
             request.ruled.set()
         while self._results:
             token, result = self._results.popleft()
             self._open.discard(token)
             self._book.answered(token, result)
 
-    def _rule(self, attempt: Attempt, who: Lineage) -> Ruling:
+    def _rule(self, attempt: Attempt, asker: Asker) -> Ruling:
         from netjail.names.ports import port_wanted
         from netjail.names.questions import KINDS
         from netjail.names.rulings import Ruling
 
-        question = attempt.endpoint
+        question, who = attempt.endpoint, asker.who
         assert isinstance(question, Question)
+        assert isinstance(who, Lineage)
+        self._world.begin(attempt, asker.caller)
         verdict = self._plan.policy.decide(attempt, self._world)
         assert isinstance(verdict, Verdict)
         if not question.kind:

@@ -68,11 +68,11 @@ class Supervisor:
         """
         owners = Owners()
         links = self._links
-        jail = Jail(program, key, links, owners)
+        jail = Jail(program, key, links, owners, self._plan.policy.by_caller)
         supervise_alone(links.front)
         self._jail = jail
         self._tree = Tree(jail.ancestor)
-        self._world = World(owners, self._plan.policy.by_name)
+        self._world = World(owners, self._plan.policy.by_name, jail.caller)
         self._book.look = self._world.seen
         self._desk = Desk(self._plan, self._book, self._world, jail)
         jail.attach(links.front)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 
 _UNMATCHED = (Reason.DEFAULT, Reason.FOREIGN)
+_CALLERS = 4096  # remembered; the others are asked for again
 _FILES = ("/etc/resolv.conf", "/etc/hosts")
 
 
@@ -45,21 +48,30 @@ class World:
     A unix path is looked up once an attempt: what was judged is what is pinned.
 
     :param by_name: the policy has rules on host names.
+    :param callers: tells who a process is, by the tid of a task of it.
     """
 
-    def __init__(self, owners: Owners, by_name: bool = False) -> None:
+    def __init__(
+        self,
+        owners: Owners,
+        by_name: bool = False,
+        callers: Callable[[int, int], Caller] = lambda tid, process: UNKNOWN,
+    ) -> None:
         self._owners = owners
         self._by_name = by_name
+        self._ask_who = callers
+        self._callers: OrderedDict[int, Caller] = OrderedDict()
+        self._asker: Caller | None = None
         self._names: Names | None = None
         self._texts = {path: text for path in _FILES if (text := _now(path)) is not None}
         self._judged: Attempt | None = None
         self._found: Resolved | None = None
 
-    def begin(self, attempt: Attempt) -> None:
-        """Forget what was found for the attempt before."""
+    def begin(self, attempt: Attempt, asker: Caller | None = None) -> None:
+        """Forget what was found for the attempt before; *asker*, if known, is whose this is."""
         if self._found is not None and self._found.fd is not None:
             os.close(self._found.fd)
-        self._judged, self._found = attempt, None
+        self._judged, self._found, self._asker = attempt, None, asker
 
     @property
     def names(self) -> Names:
@@ -98,8 +110,18 @@ class World:
         return self._owners.owner(attempt.endpoint, protocol, attempt.descriptor, attempt.tid)
 
     def caller(self, attempt: Attempt) -> Caller:
-        """Who asks."""
-        return UNKNOWN
+        """Who asks; its process is stopped in the call that is judged."""
+        if self._asker is not None:
+            return self._asker
+        found = self._callers.get(attempt.process)
+        if found is None:
+            found = self._ask_who(attempt.tid, attempt.process)
+            # Of others it may yet become known who started them.
+            if found.rooted:
+                self._callers[attempt.process] = found
+            if len(self._callers) > _CALLERS:
+                self._callers.popitem(last=False)
+        return found
 
     def missing(self, attempt: Attempt) -> int:
         """The errno that looking up the attempt's unix path gives, 0 if it is there."""
