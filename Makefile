@@ -4,6 +4,7 @@
 #   make test    run the tests
 #   make bench   compare its cost with native, strace and a minimal tracer
 #   make check   ruff and mypy
+#   make schema  write the JSON Schema of policy files anew
 #   make wheel   build dist/*.whl and dist/*.tar.gz
 #   make clean   remove what make made, .venv included
 
@@ -14,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := pyproject.toml setup.py $(wildcard netjail/kernel/*.[ch] netjail/kernel/build.py)
 SOURCES := $(filter-out netjail/kernel/_core.c,$(SOURCES))
 
-.PHONY: help demo test bench check wheel clean
+.PHONY: help demo test bench check schema wheel clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -50,6 +51,9 @@ check: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict
+
+schema: $(VENV)/.netjail
+	@$(BIN)/python -c 'from netjail.policy.schema import *; new = generate(); open(FILE, "w").write(new)'
 
 wheel: $(VENV)/.dev
 	@$(BIN)/python -m build --outdir dist .

@@ -13,18 +13,20 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-
-def _schema(**keys: object) -> dict[str, object]:
-    """What the schema alone says: the readers know better words for a complaint."""
-    return dict(keys)
-
-
-_SOME = _schema(minLength=1)
+# What the schema alone says: the readers know better words for a complaint. A "choice" is
+# filled in by ``schema``, from the tables of words, errnos and presets.
+_SOME: dict[str, object] = {"minLength": 1}
+_RULE: dict[str, object] = {"minLength": 1, "choice": "word"}
+_ERRNO: dict[str, object] = {"choice": "errno"}
+_POLICY: dict[str, object] = {"choice": "preset"}
+_PROGRAM: dict[str, object] = {"pattern": r"^(/|\*\*/)"}
+_PATH: dict[str, object] = {"pattern": "^(/|$)"}
+_INET: dict[str, object] = {"pattern": r"^(\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):\d+$"}
 _WHERE = "[tcp://|udp://|icmp://]TARGET[:PORTS] [!EXCEPTION ...], or unix:PATH, or unix:@NAME"
 RuleText = Annotated[
     str,
     Meta(
-        extra_json_schema=_SOME,
+        extra_json_schema=_RULE,
         description=f"A rule: {_WHERE}.",
         examples=["example.org:443", "private !10.1.2.3", "*.example.org", "unix:/run/app.sock"],
     ),
@@ -32,10 +34,12 @@ RuleText = Annotated[
 _Many = RuleText | list[RuleText]
 _Text = Annotated[str, Meta(extra_json_schema=_SOME)]
 _Globs = _Text | list[_Text]
+_Program = Annotated[str, Meta(extra_json_schema=_PROGRAM)]
+_Programs = _Program | list[_Program]
 _Errno = Annotated[
     str,
     Meta(
-        extra_json_schema=_schema(pattern="^[Ee][A-Za-z0-9]+$"),
+        extra_json_schema=_ERRNO,
         examples=["ECONNREFUSED", "EPERM", "ENETUNREACH"],
     ),
 ]
@@ -51,7 +55,7 @@ class RuleTable(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     name: Annotated[str, Meta(description="What reports call the rule.")] = ""
     exe: (
         Annotated[
-            _Globs,
+            _Programs,
             Meta(
                 description="Only calls of these programs: absolute paths, or globs that begin "
                 "with / or **/. A * stops at /, ** does not. Of a script it is the interpreter.",
@@ -73,7 +77,7 @@ class RuleTable(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     ) = UNSET
     parent: (
         Annotated[
-            _Globs,
+            _Programs,
             Meta(
                 description="Only calls of programs that one of these started, at whatever "
                 "distance; globs as in exe.",
@@ -89,8 +93,8 @@ class RuleTable(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         Annotated[
             datetime.date,
             Meta(
-                description="The last day on which the rule holds, in UTC. Then it is a warning, "
-                "and an error where CI is set.",
+                description="The last day on which the rule holds, in UTC. Later it is not used, "
+                "which is a warning, and an error where CI is set.",
                 examples=["2030-12-31"],
             ),
         ]
@@ -103,7 +107,7 @@ class RuleTable(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
         Annotated[
             str,
             Meta(
-                extra_json_schema=_schema(pattern=r"^(\d+\.\d+\.\d+\.\d+|\[[0-9A-Fa-f:.]+\]):\d+$"),
+                extra_json_schema=_INET,
                 description="Where a call that this rule allows goes instead: ADDRESS:PORT.",
                 examples=["127.0.0.1:8080", "[::1]:8080"],
             ),
@@ -125,7 +129,12 @@ class TestTable(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     ]
     expect: Annotated[Literal["allow", "deny"], Meta(description="The verdict that is due.")]
     exe: Annotated[
-        str, Meta(description="The program that calls: an absolute path.", examples=["/bin/curl"])
+        str,
+        Meta(
+            extra_json_schema=_PATH,
+            description="The program that calls: an absolute path.",
+            examples=["/usr/bin/curl"],
+        ),
     ] = ""
     proto: (
         Annotated[Literal["tcp", "udp", "icmp", "unix"], Meta(description="tcp unless given.")]
@@ -138,7 +147,7 @@ class Document(msgspec.Struct, forbid_unknown_fields=True, rename="kebab"):
     """A policy of netjail: netjail.toml, or tool.netjail of a pyproject.toml."""
 
     extends: Annotated[
-        list[_Text],
+        list[Annotated[str, Meta(extra_json_schema=_POLICY)]],
         Meta(
             description="Policies that this one adds to: names of presets, or files beside it.",
             examples=[["pypi", "./base.toml"]],

@@ -272,6 +272,10 @@ class Reader:
             protocol = None if test.proto is msgspec.UNSET else Protocol(test.proto)
             expect = Decision(test.expect)
             layer = self._named(place)
+            if test.exe and not test.exe.startswith("/"):
+                message = f"test.exe: {test.exe!r} is no absolute path"
+                where = self.at("test", index, "exe")
+                self.collector.errors.append(RuleError(message, "write /usr/bin/curl", where))
             found.append(Test(test.dest, expect, place, layer, test.exe, protocol, test.name))
         return tuple(found)
 

@@ -102,23 +102,19 @@ class _Table:
         )
 
     def _who(self) -> Who | None:
-        table = self._table
-        who = Who(
-            exe=tuple(self._programs("exe")),
-            argv=tuple(text for _, text in _each(table.argv, "argv")),
-            parent=tuple(self._programs("parent")),
-        )
-        for key in ("exe", "argv", "parent"):
-            for path, text in _each(getattr(table, key), key):
-                if not text:
-                    self._complain(f"{key}: an empty glob", "leave the key out for any", *path)
-            if getattr(table, key) == []:
-                self._complain(f"{key}: an empty list", "leave the key out for any", key)
+        who = Who(*(tuple(self._globs(key)) for key in ("exe", "argv", "parent")))
         return who if who != Who() else None
 
-    def _programs(self, key: str) -> Iterator[str]:
-        for path, text in _each(getattr(self._table, key), key):
-            if text and not text.startswith(("/", "**/")):
+    def _globs(self, key: str) -> Iterator[str]:
+        said = getattr(self._table, key)
+        if said == []:
+            self._complain(f"{key}: an empty list", "leave the key out for any", key)
+        for path, text in _each(said, key):
+            if not text:
+                self._complain(f"{key}: an empty glob", "leave the key out for any", *path)
+            elif not text.isprintable():
+                self._complain(f"{key}: {text!r} cannot be printed", "a ? is any one", *path)
+            elif key != "argv" and not text.startswith(("/", "**/")):
                 hint = f'write "**/{text.lstrip("./*")}" for it in every folder, or its whole path'
                 self._complain(f"{key}: {text!r} is no absolute path", hint, *path)
             else:
