@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from netjail.policy import Policy, Rules
     from netjail.records import Record
     from netjail.report import Report
-    from netjail.supervisor import Plan
+    from netjail.supervisor import Plan, Watch
 
 FAILED = 125
 """netjail's own failure, wrong options included; see env(1) and timeout(1)."""
@@ -115,7 +115,10 @@ def _plan(name: str, options: Options) -> Plan:
     task = _task(name, options, rules)
     policy = task.policy if task else Policy.load(rules)
 
+    watch = _watch(options, policy.audit)
+
     def finish(report: Report) -> int | None:
+        watch.end()
         for warning in policy.warnings:
             report.warn(warning)
         report.policies = tuple(file for file in policy.files if file not in rules.files)
@@ -147,7 +150,18 @@ def _plan(name: str, options: Options) -> Plan:
         finish=finish,
         say=say,
         complain=complain,
+        watch=watch,
     )
+
+
+def _watch(options: Options, audit: bool) -> Watch:
+    if not options.live or options.quiet:
+        from netjail.supervisor import Watch
+
+        return Watch()
+    from netjail.cli.live import live
+
+    return live(audit, options.color)
 
 
 def _run(plan: Plan) -> None:

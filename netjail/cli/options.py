@@ -56,6 +56,7 @@ class Options(NamedTuple):
     orphans: str = "wait"
     keep_fd: tuple[int, ...] = ()
     keep_caps: bool = False
+    live: bool = False
     color: str = "auto"
     quiet: bool = False
     verbose: bool = False
@@ -113,6 +114,7 @@ OPTIONS = (
         numbers=(0, 2**31 - 1),
     ),
     Option(("--keep-caps",), _RUN, "Leave root the capabilities that would undo the jail."),
+    Option(("--live",), _SPEAK, "Tell of attempts as they happen, on stderr."),
     Option(
         ("--color",),
         _SPEAK,

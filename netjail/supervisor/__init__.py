@@ -20,8 +20,25 @@ if TYPE_CHECKING:
     from netjail.journal import Journal
     from netjail.kernel.links import Links
     from netjail.kernel.probe import Host
+    from netjail.model import Attempt, Verdict
     from netjail.policy import Policy
-    from netjail.report import Report
+    from netjail.report import Chain, Report
+
+
+class Watch:
+    """Is told of attempts as they happen, and never waits; this one does not care."""
+
+    def note(self, attempt: Attempt, verdict: Verdict, chain: Chain, count: int) -> None:
+        """*count* attempts by the program that *chain* names."""
+
+    def tick(self) -> None:
+        """About a second has gone by."""
+
+    def end(self) -> None:
+        """There will be no more."""
+
+
+_NOBODY = Watch()
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -54,6 +71,8 @@ class Plan(msgspec.Struct, frozen=True):
     """Says what stops netjail, on stderr, -q or not."""
     details: bool = False
     """Keep what a whole report needs, not what a summary needs alone."""
+    watch: Watch = _NOBODY
+    """Who is told of attempts as they happen."""
 
 
 class Outcome(msgspec.Struct, frozen=True):

@@ -54,7 +54,7 @@ class Book:
     def __init__(self, plan: Plan, setting: Setting) -> None:
         self._plan = plan
         self._setting = setting
-        self._journal = plan.journal
+        self._journal, self._watch = plan.journal, plan.watch
         self._entries: OrderedDict[Hashable, Entry] = OrderedDict()
         self._cached: dict[int, Entry] = {}
         self._dirty: dict[int, Entry] = {}
@@ -122,6 +122,7 @@ class Book:
         group = self.report.add(attempt, verdict, who.chain, 1, self._now(), runs * token)
         if known and group:
             group.named((*known.names, *known.claimed), known.how)
+        self._watch.note(attempt, verdict, who.chain, 1)
         if is_unknown(attempt.descriptor):
             self.report.warn(unknown(attempt.descriptor.error))
         if before:
@@ -198,6 +199,7 @@ class Book:
         if count:
             self._repeated(entry, count)
             self.report.add(entry.attempt, entry.verdict, entry.chain, count, self._now())
+            self._watch.note(entry.attempt, entry.verdict, entry.chain, count)
         entry.cached -= forgotten
         if not entry.cached:
             del self._cached[token]
@@ -229,6 +231,7 @@ class Book:
 
                 self._journal.write(repeat(entry.record, entry.repeats))
             entry.repeats = 0
+        self._watch.tick()
 
     def listener(self, listener: Listener, who: Lineage, tid: int, rule: str) -> None:
         """Write a listener down."""
