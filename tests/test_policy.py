@@ -14,6 +14,7 @@ from msgspec import structs
 from world import World, attempt
 
 from netjail.endpoints import Inet, Netlink, Unix, Unknown, Unspecified
+from netjail.errors import RuleError
 from netjail.model import (
     Attempt,
     Decision,
@@ -757,3 +758,32 @@ def test_what_is_cacheable_does_not_hang_on_facts(rules, address, port, facts):
     verdict = decide(rules, [], what, facts)
     if isinstance(verdict, Verdict) and verdict.cacheable and verdict.reason is Reason.RULE:
         assert decide(rules, [], what, World(Owner.UNKNOWN)) == verdict
+
+
+def test_of_very_many_names_those_count_that_were_asked_for():
+    rules = [f"host{number}.example:443" for number in range(3000)]
+    world = World(names={"host7.example": ["192.0.2.7"]}, asked_names=frozenset({"host7.example"}))
+    assert decide(rules, [], "192.0.2.7:443", world).decision is ALLOW
+    assert [name for name in world.asked if name != "owner"] == ["host7.example"]
+    world.asked_names = frozenset()
+    verdict = decide(rules, [], "192.0.2.7:443", world)
+    assert (verdict.decision, verdict.cacheable) == (DENY, False), "it may be asked for later"
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny"),
+    [
+        pytest.param([], [f"host{number}.example" for number in range(1025)], id="denials"),
+        pytest.param(
+            ["any " + " ".join(f"!host{number}.example" for number in range(1025))],
+            [],
+            id="exceptions",
+        ),
+    ],
+)
+def test_more_names_than_can_be_looked_up_are_refused(allow, deny):
+    with pytest.raises(RuleError, match="1025 host names would be looked up") as caught:
+        decide(allow, deny, "192.0.2.7:443")
+    assert "@FILE" in caught.value.hint
+    few = [rule.replace(" !host1024.example", "") for rule in allow], deny[:-1]
+    assert decide(*few, "192.0.2.7:443").decision in Decision

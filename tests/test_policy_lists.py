@@ -300,7 +300,7 @@ def test_a_list_lies_beside_the_file_that_names_it(tmp_path, monkeypatch):
     path = tmp_path / "policy" / "netjail.toml"
     path.write_text('allow = ["@names.txt:443"]\n')
     monkeypatch.chdir(tmp_path)
-    assert Policy.load(Rules(files=(str(path),))).engines[0].naming.allow
+    assert Policy.load(Rules(files=(str(path),))).engines[0].naming.allow.rules
     with pytest.raises(RuleError, match=r"--allow.*'@names.txt' cannot be read"):
         Policy.load(Rules(allow=("@names.txt",)))
 

@@ -59,7 +59,9 @@ def test_each_says_what_it_is_for_and_loads(name):
     assert len(presets.about(presets.read(name))) > 20
     policy = load(name)
     assert policy.warnings == () or name == "no-metadata"
-    layers = {rule.layer for rule in policy.engines[0].deny_paths + policy.engines[0].naming.allow}
+    layers = {
+        rule.layer for rule in policy.engines[0].deny_paths + policy.engines[0].naming.allow.rules
+    }
     assert layers <= {f"preset {name}"}
 
 

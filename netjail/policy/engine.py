@@ -18,7 +18,7 @@ from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, V
 from netjail.policy import wording
 from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
-from netjail.policy.index import Index
+from netjail.policy.index import Index, NameIndex
 from netjail.policy.naming import Naming
 from netjail.policy.paths import PathRule
 from netjail.policy.query import LISTENING, Query
@@ -26,6 +26,11 @@ from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.unix import Paths
 from netjail.policy.words import addresses, inner
 
+MANY = 256
+"""
+More rules than these that allow one name each are like a list: those names count that the
+jail asked for. Of fewer, and of what denies, each is looked up when a call may depend on it.
+"""
 _IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
 
 
@@ -46,6 +51,10 @@ class Group(msgspec.Struct, frozen=True):
     """Those that may match others; a list of addresses and names is among both."""
     index: Index
     """Finds the fixed ones: most attempts end here, however many rules."""
+    asked: tuple[AddressRule, ...]
+    """Those of the live ones that are asked about each attempt."""
+    named: NameIndex | None
+    """The others: more rules on one name each than can be looked up for a call."""
     callers: Callers
 
     @classmethod
@@ -54,7 +63,13 @@ class Group(msgspec.Struct, frozen=True):
         some = [r for r in rules if isinstance(r, AddressRule) and protocol in r.protocols]
         fixed = tuple(rule for rule in some if rule.literal)
         live = tuple(rule for rule in some if not rule.fixed)
-        return cls(fixed, live, Index.of(fixed), callers)
+        single = [rule for rule in live if rule.target.hosts and rule.target.hosts.single]
+        # A denial is not for the jail to forget to ask for.
+        if len(single) <= MANY or callers.unknown:
+            return cls(fixed, live, Index.of(fixed), live, None, callers)
+        many = {id(rule) for rule in single}
+        asked = tuple(rule for rule in live if id(rule) not in many)
+        return cls(fixed, live, Index.of(fixed), asked, NameIndex.of(single), callers)
 
     def fixed_on(self, query: Query) -> Sequence[AddressRule]:
         """The fixed rules that could match one of the forms."""
@@ -63,7 +78,8 @@ class Group(msgspec.Struct, frozen=True):
 
     def live_on(self, query: Query) -> Sequence[AddressRule]:
         """The live rules that could match."""
-        taken = [rule for rule in self.live if rule.takes(query.endpoint.port)]
+        live = (*self.asked, *self.named.on(query.names())) if self.named else self.asked
+        taken = [rule for rule in live if rule.takes(query.endpoint.port)]
         return self.callers.heeded(taken, query.caller)
 
     def matching(self, query: Query) -> list[AddressRule]:
@@ -105,6 +121,19 @@ class Engine(msgspec.Struct, frozen=True):
             tuple(allows),
             tuple(denies),
         )
+
+    @property
+    def looked_up(self) -> set[str]:
+        """The names that have to be looked up before a call can be judged."""
+        groups = (*self.allow.values(), *self.deny.values())
+        targets = [rule.target for group in groups for rule in group.asked]
+        targets += [
+            one
+            for rule in (*self.allowing, *self.denying)
+            if isinstance(rule, AddressRule)
+            for one in rule.exceptions
+        ]
+        return {one.hosts.single for one in targets if one.hosts} - {""}
 
     @property
     def by_caller(self) -> bool:
@@ -184,7 +213,8 @@ class Engine(msgspec.Struct, frozen=True):
             rebound = rebound or wording.rebinding(rule, name, inside, fix, self.error)
         if query.pending:
             return Pending(frozenset(query.pending))
-        return rebound or self._unmatched(query, open_forms, lasting and not live)
+        lasting = lasting and not live and not self.allow[query.protocol].named
+        return rebound or self._unmatched(query, open_forms, lasting)
 
     # A name from outside may not lead into this machine's own networks ("DNS rebinding"),
     # unless the name is a local one; that another rule allows the address has been seen to.

@@ -1,6 +1,6 @@
 """
-Rules by the addresses that they speak of: one look for each size of network that some
-rule has, however many rules there are.
+Rules by what they speak of, so that finding those on an address or a name takes one look
+for each size of network, or each domain that a name is in, however many rules there are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import msgspec
 
 from netjail.endpoints import Address
 from netjail.policy.addresses import AddressSet, position
+from netjail.policy.hosts import parents
 from netjail.policy.rules import AddressRule
 
 
@@ -46,4 +47,35 @@ class Index(msgspec.Struct, frozen=True):
             for whole, numbers in self.sets.items():
                 if address in whole:
                     found.update(numbers)
+        return [self.rules[number] for number in sorted(found)]
+
+
+class NameIndex(msgspec.Struct, frozen=True):
+    """Which of *rules* could speak of a name."""
+
+    rules: tuple[AddressRule, ...]
+    names: dict[str, list[int]]
+    """By each name that a rule says, itself or as what others are below."""
+    others: list[int]
+    """Lists, and what speaks of any name."""
+
+    @classmethod
+    def of(cls, rules: Iterable[AddressRule]) -> NameIndex:
+        """Index *rules*, whose order is kept."""
+        index = cls(tuple(rules), {}, [])
+        for number, rule in enumerate(index.rules):
+            hosts = rule.target.hosts
+            if hosts is None or len(hosts.exact) + len(hosts.below) > 2:
+                index.others.append(number)
+                continue
+            for name in hosts.exact | hosts.below:
+                index.names.setdefault(name, []).append(number)
+        return index
+
+    def on(self, names: Iterable[str]) -> list[AddressRule]:
+        """The rules that could speak of one of *names*."""
+        found = set(self.others)
+        for name in names:
+            for domain in (name, *parents(name)):
+                found.update(self.names.get(domain, ()))
         return [self.rules[number] for number in sorted(found)]

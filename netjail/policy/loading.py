@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from netjail.errors import Place
+from netjail.errors import Place, RuleError
 from netjail.model import Decision
 from netjail.policy import files, rules
-from netjail.policy.engine import Engine
+from netjail.policy.engine import MANY, Engine
 from netjail.policy.errnos import error_named
 from netjail.policy.files import Shelf
 from netjail.policy.rules import AddressRule
@@ -143,6 +143,10 @@ def _error(name: str | None, collector: Collector) -> int | None:
     return collector.take(error_named, name, _place("--errno", name))
 
 
+# Half of what names.memory keeps: else what is looked up would push itself out, for ever.
+_LOOKED_UP = 1024
+
+
 class _Part(msgspec.Struct, frozen=True):
     """One policy: what it says, compiled."""
 
@@ -163,6 +167,16 @@ class _Part(msgspec.Struct, frozen=True):
             default = default or Decision.ALLOW
         error = errno.ECONNREFUSED if sheet.error is None else sheet.error
         engine = Engine.of(sheet.allow, sheet.deny, default or Decision.DENY, error)
+        if len(names := engine.looked_up) > _LOOKED_UP:
+            raise RuleError(
+                f"{len(names)} host names would be looked up for a call; at most {_LOOKED_UP} are",
+                "put the names into a file, one a line, and write '@FILE': a list is not looked up",
+            )
+        if any(group.named for group in engine.allow.values()):
+            warnings += (
+                f"more than {MANY} rules allow one host each: their addresses are those that the "
+                "command asks for, as with a list",
+            )
         if engine.allow_paths:
             from netjail.policy import brokers
 

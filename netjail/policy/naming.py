@@ -20,6 +20,7 @@ from netjail.policy.addresses import AddressSet
 from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
 from netjail.policy.hosts import Hosts
+from netjail.policy.index import Index, NameIndex
 from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.words import Live, addresses
 
@@ -31,9 +32,9 @@ _IPV6 = AddressSet.of(["::/0"])
 class Naming(msgspec.Struct, frozen=True):
     """The rules of one policy that speak of names."""
 
-    allow: tuple[AddressRule, ...]
-    deny: tuple[AddressRule, ...]
-    fixed: tuple[AddressRule, ...]
+    allow: NameIndex
+    deny: NameIndex
+    fixed: Index
     """Those that allow addresses."""
     allow_callers: Callers
     deny_callers: Callers
@@ -53,10 +54,12 @@ class Naming(msgspec.Struct, frozen=True):
         allows = [rule for rule in allow if isinstance(rule, AddressRule)]
         denies = [rule for rule in deny if isinstance(rule, AddressRule)]
         return cls(
-            tuple(rule for rule in allows if rule.target.hosts is not None or _any_host(rule)),
+            NameIndex.of(r for r in allows if r.target.hosts is not None or _any_host(r)),
             # One that leaves some port open leaves the name's address to be asked for.
-            tuple(r for r in denies if r.target.hosts and not r.ports and r.protocols >= _BOTH),
-            tuple(rule for rule in allows if rule.literal),
+            NameIndex.of(
+                r for r in denies if r.target.hosts and not r.ports and r.protocols >= _BOTH
+            ),
+            Index.of(rule for rule in allows if rule.literal),
             *callers,
             default,
             any(
@@ -92,13 +95,11 @@ class Naming(msgspec.Struct, frozen=True):
         return self._denying(attempt, name, facts), (*allowing, *backwards)
 
     def _denying(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
-        search = facts.search()
-        met = [rule for rule in self.deny if _speaks_of(rule, name, search)]
+        met = _speaking(self.deny, name, facts)
         return self.deny_callers.heeded(met, lambda: facts.caller(attempt))
 
     def _allowing(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
-        search = facts.search()
-        met = [rule for rule in self.allow if _speaks_of(rule, name, search)]
+        met = _speaking(self.allow, name, facts)
         return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
 
     def _backwards(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
@@ -106,9 +107,9 @@ class Naming(msgspec.Struct, frozen=True):
         address = reverse(name)
         if address is None:
             return ()
-        search, names = facts.search(), facts.known(address).names
-        met = [rule for rule in self.fixed if rule.matches(address)]
-        met += [r for name in names for r in self.allow if _speaks_of(r, name, search)]
+        met = [rule for rule in self.fixed.on([address]) if rule.matches(address)]
+        for known in facts.known(address).names:
+            met += _speaking(self.allow, known, facts)
         return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
 
 
@@ -125,20 +126,28 @@ def _publics() -> tuple[AddressSet, ...]:
     return tuple(addresses("public") - other for other in (_IPV6, _IPV4))
 
 
-def _speaks_of(rule: AddressRule, name: str, search: tuple[str, ...]) -> bool:
+def _speaking(rules: NameIndex, name: str, facts: Facts) -> list[AddressRule]:
+    """Those of *rules* that speak of *name*, or of what a resolver made it of."""
+    short = _short(name, facts.search())
+    return [rule for rule in rules.on((name, *short)) if _speaks_of(rule, name, short)]
+
+
+def _speaks_of(rule: AddressRule, name: str, short: Sequence[str]) -> bool:
     hosts = rule.target.hosts
-    if hosts is not None and not _means(hosts, name, search):
+    if hosts is not None and not _means(hosts, name, short):
         return False
     excepted = (target.hosts for target in rule.exceptions)
-    return not any(one is not None and _means(one, name, search) for one in excepted)
+    return not any(one is not None and _means(one, name, short) for one in excepted)
 
 
 # A resolver asks for ``db.corp.example`` where a program, and its rule, say ``db``.
-def _means(hosts: Hosts, name: str, search: tuple[str, ...]) -> bool:
-    if hosts.matches(name):
-        return True
-    short = (name.removesuffix(f".{domain}") for domain in search)
-    return any(one != name and one in hosts.exact for one in short)
+def _short(name: str, search: Iterable[str]) -> list[str]:
+    cut = (name.removesuffix(f".{domain}") for domain in search)
+    return [one for one in cut if one != name]
+
+
+def _means(hosts: Hosts, name: str, short: Sequence[str]) -> bool:
+    return hosts.matches(name) or any(one in hosts.exact for one in short)
 
 
 _ZONES = {"in-addr": 4, "ip6": 32}

@@ -52,6 +52,11 @@ class Query(msgspec.Struct):
         names = self.facts.known(self.forms[0]).names
         return names[0] if names else ""
 
+    def names(self) -> set[str]:
+        """Every name that leads to one of the forms, or did."""
+        known = [self.facts.known(form) for form in self.forms]
+        return {name for each in known for name in (*each.names, *each.stale)}
+
     def hits(self, rule: AddressRule, form: Address) -> str | bool | None:
         """
         Whether a live rule matches: by which name, or True for one that names none.
