@@ -31,6 +31,7 @@ COMMANDS = {
     "lock": FAILED,
     "diff": 2,
     "explain": 2,
+    "check": 2,
     "presets": 2,
     "doctor": 2,
     "completion": 2,

@@ -1,0 +1,120 @@
+"""
+Which rules leave another one nothing to do: rules in, those that cover it out.
+
+Addresses, ports and protocols are sets, and several rules together may cover one. Of names,
+words, paths and callers one rule has to cover them alone. Where that cannot be told, it is
+taken not to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from netjail.policy.addresses import EVERYTHING, AddressSet
+from netjail.policy.hosts import Hosts
+from netjail.policy.paths import PathRule, body
+from netjail.policy.rules import AddressRule, Ports, Rule
+from netjail.policy.targets import Target
+from netjail.policy.terms import Who
+
+_EVERY_PORT = ((0, 65535),)
+
+
+def covering(rule: Rule, others: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Those of *others* that together match whatever *rule* matches; none if they do not."""
+    some = list(others)
+    alone = next((other for other in some if covers(other, rule)), None)
+    if alone is not None:
+        return (alone,)
+    if isinstance(rule, PathRule) or not rule.fixed:
+        return ()
+    heard = [o for o in some if isinstance(o, AddressRule) and o.fixed and _whoever(o, rule)]
+    return tuple(_together(rule, heard))
+
+
+def _together(rule: AddressRule, others: Sequence[AddressRule]) -> Iterable[AddressRule]:
+    needed: dict[int, AddressRule] = {}
+    for protocol in rule.protocols:
+        carrying = [other for other in others if protocol in other.protocols]
+        for port in _cut(rule.ports, [other.ports for other in carrying]):
+            left = reach(rule)
+            for other in (one for one in carrying if one.takes(port)):
+                less = left - reach(other)
+                if less != left:
+                    needed[id(other)] = other
+                left = less
+            if left:
+                return ()
+    return needed.values()
+
+
+def _cut(ports: Ports, others: Iterable[Ports]) -> Iterator[int]:
+    """A port of each range that *others* tell apart."""
+    edges = {edge for some in others for first, last in some for edge in (first, last + 1)}
+    for first, last in ports or _EVERY_PORT:
+        cuts = sorted({first, last + 1, *(edge for edge in edges if first < edge <= last)})
+        yield from (low for low, _ in pairwise(cuts))
+
+
+def covers(one: Rule, other: Rule) -> bool:
+    """Whether *one* matches whatever *other* matches."""
+    if not _whoever(one, other):
+        return False
+    if isinstance(one, PathRule) or isinstance(other, PathRule):
+        return isinstance(one, PathRule) and isinstance(other, PathRule) and _path(one, other)
+    carried = other.protocols <= one.protocols and _every(one.ports, other.ports)
+    return carried and _target(one, other)
+
+
+def reach(rule: AddressRule) -> AddressSet:
+    """The addresses that a rule means, as far as they are fixed."""
+    spared = AddressSet.union(target.addresses for target in rule.exceptions)
+    return rule.target.addresses - spared
+
+
+def _every(ports: Ports, others: Ports) -> bool:
+    if not ports:
+        return True
+    cuts = _cut(others, [ports])
+    return all(any(first <= port <= last for first, last in ports) for port in cuts)
+
+
+def _whoever(one: Rule, other: Rule) -> bool:
+    """Whether *one* heeds whoever *other* does."""
+    mine, its = one.terms.who or Who(), other.terms.who or Who()
+    pairs = ((mine.exe, its.exe), (mine.argv, its.argv), (mine.parent, its.parent))
+    return all(not globs or (less and set(less) <= set(globs)) for globs, less in pairs)
+
+
+def _target(one: AddressRule, other: AddressRule) -> bool:
+    if one.fixed and one.target.addresses == EVERYTHING and not one.exceptions:
+        return True
+    if one.fixed and other.fixed:
+        return not reach(other) - reach(one)
+    spared = all(exception in other.exceptions for exception in one.exceptions)
+    return spared and _whole(one.target, other.target)
+
+
+def _whole(one: Target, other: Target) -> bool:
+    if other.live is not None or one.live is not None:
+        return one.live is other.live
+    named = not other.hosts or (one.hosts is not None and _names(one.hosts, other.hosts))
+    return named and not other.addresses - one.addresses
+
+
+# A label that no list has stands for all that is below a domain.
+def _names(one: Hosts, other: Hosts) -> bool:
+    below = (f"{'x' * 63}.{domain}" for domain in other.below)
+    return all(map(one.matches, other.exact)) and all(map(one.matches, below))
+
+
+def _path(one: PathRule, other: PathRule) -> bool:
+    if one.exceptions and one.exceptions != other.exceptions:
+        return False
+    mine, its = body(one.text), body(other.text)
+    if mine.startswith("@") != its.startswith("@"):
+        return False
+    start = mine.removesuffix("*")
+    plain = not any(character in start for character in "*?[")
+    return mine == its or (mine.endswith("*") and plain and its.startswith(start))
