@@ -9,8 +9,12 @@ dying or hostile tracee causes, which the layers above turn into a refusal.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
+
+if TYPE_CHECKING:
+    import os
 
 
 class NetjailError(Exception):
@@ -54,6 +58,10 @@ class Place(msgspec.Struct, frozen=True):
         offset = max(text.rfind(word), 0) if word else 0
         width = len(word) if word and word in text else len(text)
         return Place(self.source, self.line, self.column + offset, self.excerpt, width)
+
+    def doubt(self, status: os.stat_result) -> str:
+        """Why a file that is named here cannot be trusted; "" if it can, or was asked for."""
+        return ""
 
 
 class RuleError(NetjailError):

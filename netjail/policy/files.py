@@ -110,18 +110,22 @@ class Shelf:
         if real in self._seen:
             return Sheet()
         self._seen.add(real)
-        sheet = sheets.parse(text, path, table_of(path), today=self._today)
+        doubt = _doubt if trust else None
+        table = table_of(path)
+        sheet = sheets.parse(text, path, table, "", self._today, doubt, self._collector)
         below = [self._extended(entry, path, (*chain, real), trust) for entry in sheet.extends]
         return sheet.over(Sheet.together(below))
 
     def _extended(self, entry: Entry, path: str, chain: tuple[str, ...], trust: bool) -> Sheet:
         if "/" not in entry.text and not entry.text.endswith(".toml"):
             return self.preset(entry)
-        other = os.path.normpath(os.path.join(os.path.dirname(path), entry.text))
+        other = os.path.join(os.path.dirname(path), entry.text.removeprefix("./"))
         return self._collector.take(self._beside, entry, other, chain, trust) or Sheet()
 
     def _beside(self, entry: Entry, path: str, chain: tuple[str, ...], trust: bool) -> Sheet:
         source = Source(entry.text, entry.place)
+        if not entry.text.isprintable():
+            raise source.error(f"{entry.text!r} is no file")
         real = os.path.realpath(path)
         if real in chain:
             circle = " extends ".join(map(os.path.basename, (*chain[chain.index(real) :], real)))

@@ -64,6 +64,8 @@ def read(text: str, source: Source) -> Target:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
+            if doubt := source.place.doubt(status):
+                raise source.error(f"{text!r} cannot be trusted: {doubt}", word=text)
             key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             found = _LISTED.get(key)
             if found is None:

@@ -66,6 +66,12 @@ class Sieve:
             for key, each in value.items()
             if key in fields
         }
+        # What stands in for a wrong destination keeps the table from being one without.
+        if path[:1] == ("rule",):
+            for key in {"allow", "deny"} & kept.keys():
+                kept[key] = (
+                    kept[key] if kept[key] not in (_WRONG, []) or value[key] == [] else "any"
+                )
         if any(kept[f.encode_name] is _WRONG for f in kind.fields if f.required):
             return _WRONG
         return {key: each for key, each in kept.items() if each is not _WRONG}

@@ -7,9 +7,10 @@ read a second time here, by tree-sitter, for the places alone.
 
 from __future__ import annotations
 
+import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 """The keys and indices that lead to a value: ``("rule", 0, "deny")``."""
+
+
+Trust = Callable[[os.stat_result], str]
+"""Why a file that a page names cannot be trusted, "" if it can."""
 
 
 class Spot(msgspec.Struct):
@@ -39,9 +44,10 @@ _HEADERS = ("table", "table_array_element")
 class Page:
     """The text of a file that ``tomllib`` reads, and what stands where in it."""
 
-    def __init__(self, text: str, name: str) -> None:
+    def __init__(self, text: str, name: str, trust: Trust | None = None) -> None:
         self.text = text
         self.name = name
+        self.trust = trust
         self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
         self.root = Spot((0, 0), (0, 0))
 
@@ -150,6 +156,11 @@ class Quoted(Place, frozen=True):
     def behind(self, added: str) -> Quoted:
         """The same for a text that *added* is put before, which does not stand there."""
         return msgspec.structs.replace(self, added=len(added))
+
+    def doubt(self, status: os.stat_result) -> str:
+        """Why a file that is named here cannot be trusted."""
+        trust = self.page.trust if self.page else None
+        return trust(status) if trust else ""
 
     def within(self, text: str, word: str) -> Place:
         """The place of *word* in *text*, which is what the string says."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from netjail.policy.document import Document
-    from netjail.policy.places import Page
+    from netjail.policy.places import Page, Trust
     from netjail.policy.tables import Tables
 
 
@@ -146,7 +146,13 @@ class Collector:
 
 
 def parse(
-    text: str, name: str, table: tuple[str, ...] = (), layer: str = "", today: date | None = None
+    text: str,
+    name: str,
+    table: tuple[str, ...] = (),
+    layer: str = "",
+    today: date | None = None,
+    trust: Trust | None = None,
+    collector: Collector | None = None,
 ) -> Sheet:
     """
     Read the text of a policy file called *name*.
@@ -154,24 +160,29 @@ def parse(
     :param table: where the policy starts: ``("tool", "netjail")`` in a pyproject.toml.
     :param layer: what verdicts say instead of the file and its line.
     :param today: for rules that hold until a day; None: as UTC has it.
-    :raises RuleError: with every mistake, if there are any.
+    :param trust: what to ask of the lists that it names; None: they are trusted.
+    :param collector: where complaints go; what is right is given all the same.
+    :raises RuleError: with every mistake, if there are any and nobody collects them.
     """
-    data, page = _toml(text, name)
+    data, page = _toml(text, name, trust)
     for key in table:
         data = data.get(key, {}) if isinstance(data, dict) else {}
     reader = Reader(page, table, layer, today)
     sheet = reader.sheet(reader.document(data))
-    reader.collector.finish()
+    if collector is None:
+        reader.collector.finish()
+    else:
+        collector.errors += reader.collector.errors
     return sheet
 
 
-def _toml(text: str, name: str) -> tuple[Any, Page]:
+def _toml(text: str, name: str, trust: Trust | None) -> tuple[Any, Page]:
     import tomllib
 
     from netjail.policy.places import Page, syntax
 
     try:
-        return tomllib.loads(text), Page(text, name).read()
+        return tomllib.loads(text), Page(text, name, trust).read()
     except RecursionError:
         raise RuleError("is nested too deeply", place=Place(name)) from None
     except ValueError as error:  # a number of too many digits too
