@@ -54,7 +54,7 @@ def denied(reason: Reason = Reason.DEFAULT, **fields: str) -> Verdict:
 
 def busy(audit: bool = False) -> Report:
     """A report with one of everything."""
-    report = Report(audit=audit, policies=("/home/me/project/netjail.toml",))
+    report = Report(audit=audit)
     site = denied(
         name="example.org", why="no rule allows tcp to example.org:443", fix="--allow example.org"
     )

@@ -22,6 +22,7 @@ from netjail.cli import main, terminal
 from netjail.cli.group import COMMANDS, group
 from netjail.cli.options import OPTIONS, OWN, Options, options_of, read
 from netjail.errors import HostError, UsageError
+from netjail.formats.compose import compose
 from netjail.model import Decision
 from netjail.report import Report
 
@@ -411,7 +412,7 @@ def test_colours(monkeypatch, color, environment, tty, expected):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: tty, raising=False)
+    monkeypatch.setattr(os, "isatty", lambda fd: tty)
     assert terminal.coloured(color) == expected
 
 
@@ -420,7 +421,7 @@ def test_without_a_stderr_nothing_breaks(monkeypatch, closed):
     with open(os.devnull) as unwritable:
         monkeypatch.setattr(sys, "stderr", None if closed else unwritable)
         terminal.write("x")
-        terminal.summarise(busy(), "auto", False)
+        terminal.summarise(compose(busy()), "auto", False, ())
 
 
 def test_a_jail_starts_without_click():

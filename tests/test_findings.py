@@ -14,9 +14,9 @@ import jsonschema
 import junitparser
 import pytest
 import xmlschema
-from documents import allowed, busy, destination, document, run
 from hypothesis import given
 from hypothesis import strategies as st
+from reported import allowed, busy, destination, document, run
 from sarif import loader
 
 from netjail.formats import as_github, as_junit, as_sarif

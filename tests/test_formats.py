@@ -6,21 +6,25 @@ After a change that is meant, write them again: ``NETJAIL_GOLDEN=1 pytest tests/
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-import documents
+import jsonschema
+import msgspec
 import pytest
+import reported
 from hypothesis import given
 from hypothesis import strategies as st
 from scene import CHAIN, allowed, attempt, busy, denied, inet
 
 from netjail.endpoints import Unix
-from netjail.formats import as_text, visible
+from netjail.formats import FORMATS, as_json, as_md, as_text, visible
 from netjail.formats.compose import compose
+from netjail.formats.document import Document
 from netjail.model import Operation, Protocol, Reason
 from netjail.report import GROUPS, Listener, Report, Scope
 
@@ -31,7 +35,7 @@ TEXT = st.text(st.characters(codec=None))
 
 def render(report: Report, **options: object) -> str:
     """The end of a run."""
-    return as_text.summary(compose(report), policies=report.policies, **options)
+    return as_text.summary(compose(report), **options)
 
 
 COPIED = " +(fix|to open): |netjail: policy "
@@ -44,11 +48,42 @@ def golden(name: str, text: str) -> None:
 
 
 def test_the_golden_file():
-    golden("as_text", as_text.render(documents.busy(), verbose=True))
+    golden("as_text", as_text.render(reported.busy(), verbose=True))
+
+
+def test_the_golden_markdown():
+    golden("as_md", as_md.render(reported.busy()))
+
+
+def test_the_golden_json():
+    text = as_json.render(reported.busy())
+    golden("as_json", text)
+    assert msgspec.json.decode(text, type=Document) == reported.busy()
+
+
+def test_the_shipped_schema_is_the_types():
+    if os.environ.get("NETJAIL_GOLDEN"):
+        as_json.SHIPPED.write_text(as_json.schema())
+    assert as_json.SHIPPED.read_text() == as_json.schema()
+
+
+@pytest.mark.parametrize("made", [reported.busy(), compose(busy())], ids=["by-hand", "composed"])
+def test_the_json_keeps_to_its_schema(made):
+    schema = json.loads(as_json.SHIPPED.read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(json.loads(as_json.render(made)), schema)
+
+
+def test_each_format_has_its_row():
+    modules = {path.stem for path in Path(as_json.__file__).parent.glob("as_*.py")}
+    # A row may be there before its module: it is another's to write.
+    assert modules <= {row.module for row in FORMATS.values()}
+    suffixes = [suffix for row in FORMATS.values() for suffix in row.suffixes]
+    assert len(suffixes) == len(set(suffixes))
 
 
 def test_the_end_of_a_run():
-    golden("summary", render(busy(), verbose=True))
+    golden("summary", render(busy(), verbose=True, policies=("/home/me/netjail.toml",)))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +182,7 @@ def test_visible_is_printable_and_fits(text, width):
 
 @given(TEXT, TEXT, st.binary(max_size=108), st.integers(40, 100), st.sampled_from(Operation))
 def test_no_control_character_gets_through(name, why, path, width, operation):
-    report = Report(policies=(name,))
+    report = Report()
     hostile = Unix(path, abstract=bool(len(path) % 2))
     words = {"rule": name, "layer": why, "why": why, "fix": why, "name": name}
     for endpoint in (hostile, inet("192.0.2.1", 1)):

@@ -32,6 +32,7 @@ COMMANDS = {
     "diff": 2,
     "explain": 2,
     "check": 2,
+    "report": 2,
     "presets": 2,
     "doctor": 2,
     "completion": 2,

@@ -11,6 +11,7 @@ from netjail.cli.options import Options, read
 from netjail.errors import NetjailError, UsageError
 
 if TYPE_CHECKING:
+    from netjail.cli.target import Target
     from netjail.policy import Policy, Rules
     from netjail.records import Record
     from netjail.report import Report
@@ -104,8 +105,46 @@ def _task(name: str, options: Options, rules: Rules) -> Task | None:
     return task
 
 
+def _targets(options: Options) -> list[Target]:
+    """Where reports go; each can be written."""
+    if not options.report and not options.summary:
+        return []
+    from netjail.cli.target import STDOUT, parse, step_summary
+
+    targets = [parse(text) for text in options.report]
+    targets += [step_summary()] if options.summary else []
+    taken = [os.path.abspath(options.events)] if options.events else []
+    for target in targets:
+        if target.path in taken:
+            raise UsageError(f"{target.path} is written twice", "give each a file of its own")
+        taken += [target.path] if target.path != STDOUT else []
+        target.check()
+    return targets
+
+
+def _end(
+    report: Report, options: Options, policy: Policy, task: Task | None, targets: list[Target]
+) -> int | None:
+    """Say how it went, where that was asked for."""
+    from netjail.cli.terminal import summarise
+
+    for warning in policy.warnings:
+        report.warn(warning)
+    summary = not options.quiet and (task is None or task.summary or options.verbose)
+    if summary or targets:
+        from netjail.formats.compose import compose
+
+        document = compose(report)
+        if summary:
+            found = tuple(file for file in policy.files if file not in options.policy)
+            summarise(document, options.color, options.verbose, found)
+        for target in targets:
+            target.write(document)
+    return task.finish() if task else None
+
+
 def _plan(name: str, options: Options) -> Plan:
-    from netjail.cli.terminal import complain, summarise, write
+    from netjail.cli.terminal import complain, write
     from netjail.formats import visible
     from netjail.journal import Journal, Observed
     from netjail.policy import Policy
@@ -116,15 +155,11 @@ def _plan(name: str, options: Options) -> Plan:
     policy = task.policy if task else Policy.load(rules)
 
     watch = _watch(options, policy.audit)
+    targets = _targets(options)
 
     def finish(report: Report) -> int | None:
         watch.end()
-        for warning in policy.warnings:
-            report.warn(warning)
-        report.policies = tuple(file for file in policy.files if file not in rules.files)
-        if not options.quiet and (task is None or task.summary or options.verbose):
-            summarise(report, options.color, options.verbose)
-        return task.finish() if task else None
+        return _end(report, options, policy, task, targets)
 
     kept = (options.events, options.append)
 
@@ -151,6 +186,7 @@ def _plan(name: str, options: Options) -> Plan:
         say=say,
         complain=complain,
         watch=watch,
+        details=bool(targets),
     )
 
 

@@ -238,6 +238,7 @@ SOURCES: dict[str, Source] = {
     "policy": _files,
     "preset": _presets,
     "events": _files,
+    "report": _files,
     "exe": _files,
     "argv": _files,  # of a script, say
     "parent": _files,

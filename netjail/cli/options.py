@@ -50,6 +50,8 @@ class Options(NamedTuple):
     strict: bool = False
     events: str | None = None
     append: bool = False
+    report: tuple[str, ...] = ()
+    summary: bool = False
     show_args: bool = False
     fail_on: str = "never"
     exit_code: int = 121
@@ -89,6 +91,14 @@ OPTIONS = (
     Option(("--strict",), _RULES, "Refuse unix listeners that outsiders can reach."),
     Option(("--events",), _RECORD, "Write each attempt to FILE, a line of JSON each.", "FILE"),
     Option(("--append",), _RECORD, "Add to that file instead of replacing it."),
+    Option(
+        ("--report",),
+        _RECORD,
+        "Write a report to FILE at the end; its suffix or FORMAT says which.",
+        "FILE[:FORMAT]",
+        many=True,
+    ),
+    Option(("--summary",), _RECORD, "Add a report to the job's page, $GITHUB_STEP_SUMMARY."),
     Option(("--show-args",), _RECORD, "Write programs' arguments too; they may hold secrets."),
     Option(
         ("--fail-on",),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from netjail.errors import NetjailError, Place, RuleError
 from netjail.formats import visible
 
 if TYPE_CHECKING:
-    from netjail.report import Report
+    from netjail.formats.document import Document
 
 
 def write(text: str) -> None:
@@ -57,27 +58,25 @@ def _columns(text: str) -> int:
     return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
-def summarise(report: Report, color: str, verbose: bool) -> None:
-    """Print the end summary."""
+def summarise(document: Document, color: str, verbose: bool, policies: Sequence[str]) -> None:
+    """Print the end summary; *policies* are the policy files that were found."""
     from netjail.formats.as_text import summary
-    from netjail.formats.compose import compose
 
-    document = compose(report)
-    write(summary(document, coloured(color), width(), verbose, report.policies))
+    write(summary(document, coloured(color), width(), verbose, policies))
 
 
-def coloured(color: str) -> bool:
-    """Whether *color*, as given to ``--color``, means colours; see no-color.org."""
+def coloured(color: str, fd: int = 2) -> bool:
+    """Whether *color*, as given to ``--color``, means colours on *fd*; see no-color.org."""
     if color != "auto":
         return color == "always"
     environment = os.environ
     if environment.get("NO_COLOR") or environment.get("TERM", "dumb") == "dumb":
         return False
-    return sys.stderr is not None and sys.stderr.isatty()
+    return os.isatty(fd)
 
 
-def width() -> int:
-    """Columns of the terminal, within what is legible; 80 where there is none."""
+def width(fd: int = 2) -> int:
+    """Columns of the terminal at *fd*, within what is legible; 80 where there is none."""
     with contextlib.suppress(OSError):
-        return min(max(os.get_terminal_size(2).columns, 40), 100)
+        return min(max(os.get_terminal_size(fd).columns, 40), 100)
     return 80

@@ -1,11 +1,46 @@
 """
 How a report looks; one module a format, each with ``render``; nothing here prints.
 
-What a program chose itself (names, paths, arguments) goes through :func:`visible`
-before it may reach a terminal.
+To add one, write its module and its row in ``FORMATS``. What a program chose itself
+(names, paths, arguments) goes through :func:`visible` before it may reach a terminal.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from netjail.formats.document import Document
+
+
+class Format(NamedTuple):
+    """One way to write a report."""
+
+    module: str
+    suffixes: tuple[str, ...] = ()
+    """Of files that are written so unless the user says otherwise."""
+    options: tuple[tuple[str, object], ...] = ()
+    """What a file gets that a terminal does not."""
+
+
+FORMATS = {
+    "text": Format("as_text", (".txt", ".text"), (("verbose", True),)),
+    "json": Format("as_json", (".json",)),
+    "md": Format("as_md", (".md", ".markdown")),
+    "html": Format("as_html", (".html", ".htm")),
+    "sarif": Format("as_sarif", (".sarif",)),
+    "junit": Format("as_junit", (".xml",)),
+    "github": Format("as_github"),
+}
+
+
+def render(document: Document, format: str, **options: object) -> str:
+    """*document* as a row of ``FORMATS`` writes it."""
+    row = FORMATS[format]
+    module = import_module(f"netjail.formats.{row.module}")
+    text: str = module.render(document, **(options or dict(row.options)))
+    return text
 
 
 def visible(text: str, width: int = 200) -> str:

@@ -8,7 +8,7 @@ escapes for itself. Times are RFC 3339 in UTC, as in the journal.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -57,7 +57,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     totals: Totals = Totals()
     files: tuple[str, ...] = ()
     """The policy's files."""
-    layers: tuple[dict[str, object], ...] = ()
+    layers: tuple[dict[str, Any], ...] = ()
     """The policy's rules, as ``StartRecord.policy`` has them."""
     versions: dict[str, str] = {}
     host: dict[str, str] = {}

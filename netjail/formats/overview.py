@@ -23,8 +23,9 @@ def run_lines(run: Run, many: bool, width: int) -> Iterator[Line]:
         ("policy", run.policy),
         ("netjail", run.supervisor),
     ):
-        text = visible(result.text, max(width - 12, 20))
-        yield [(f"  {what:<8}  ", "faint"), (text, _MARKS[result.state])]
+        lines = _wrapped(result.text, width)
+        for at, line in enumerate(lines):
+            yield [(f"  {'' if at else what:<8}  ", "faint"), (line, _MARKS[result.state])]
     facts = {
         "started": f"{run.start}{lasted}" if run.start else "",
         "journal": run.journal,
@@ -38,11 +39,12 @@ def run_lines(run: Run, many: bool, width: int) -> Iterator[Line]:
     }
     for what, text in facts.items():
         if text:
-            lines = wrap(visible(text, 1000), max(width - 12, 20), break_on_hyphens=False)
-            yield from (
-                [(f"  {what if not at else '':<8}  {line}", "faint")]
-                for at, line in enumerate(lines)
-            )
+            for at, line in enumerate(_wrapped(text, width)):
+                yield [(f"  {'' if at else what:<8}  {line}", "faint")]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return wrap(visible(text, 1000), max(width - 12, 20), break_on_hyphens=False)
 
 
 def process_lines(document: Document, room: int, width: int) -> Iterator[Line]:

@@ -60,8 +60,6 @@ class Report(msgspec.Struct):
 
     audit: bool = False
     """Of the latest run."""
-    policies: tuple[str, ...] = ()
-    """The policy files that were found, not named by the user."""
     attempted: int = 0
     allowed: int = 0
     denied: int = 0

@@ -62,7 +62,7 @@ class Book:
         self._processes: OrderedDict[int, bool] = OrderedDict()
         self.look: Callable[[Attempt, Known | None], Seen] = lambda attempt, known: Seen()
         """What the world says of an attempt."""
-        self.report = Report(audit=plan.audit, policies=plan.policy.files)
+        self.report = Report(audit=plan.audit)
         self._keeps = plan.journal.enabled or plan.details
         if plan.details:
             self.report.keep_details()
@@ -119,6 +119,8 @@ class Book:
         key = _key(attempt, verdict)
         before = self._entries.get(key)
         token = 0 if before else self._next + 1
+        if self._keeps and not before:
+            self._meet_line(who)
         group = self.report.add(attempt, verdict, who.chain, 1, self._now(), runs * token)
         if known and group:
             group.named((*known.names, *known.claimed), known.how)
@@ -131,8 +133,6 @@ class Book:
             return 0
         self._next = token
         entry = Entry(token, attempt, verdict, who.chain, None)
-        if self._keeps:
-            self._meet_line(who)
         if self._journal.enabled:
             entry.record = self._write(entry, who, runs, known)
         self._entries[key] = entry

@@ -1,5 +1,5 @@
 """
-Records to a file, one line of JSON each, as they happen; and back.
+Records to a file, one line of JSON each, as they happen.
 
 A line is complete in the kernel's hands before ``Journal.write`` returns: whatever
 crashes then, the line is there. What a line holds is in ``records``, imported only
@@ -13,8 +13,8 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from netjail.errors import JournalError
 
@@ -218,57 +218,3 @@ _HINTS = {
 def _failure(what: str, path: str, error: OSError) -> JournalError:
     hint = _HINTS.get(error.errno or 0, "name a file that you can write with --events")
     return JournalError(f"{what} the journal {path}: {error.strerror}", hint)
-
-
-class Torn(NamedTuple):
-    """A line that a run which was cut off did not finish."""
-
-    line: int
-    text: bytes
-
-
-def read_journal(path: str | Path) -> Iterator[Record | Torn]:
-    """
-    The records of a journal, in order; a :class:`Torn` where a run was cut off.
-
-    :raises JournalError: naming file and line, if it cannot be read or is no journal.
-    """
-    from netjail.records import StartRecord, decode
-
-    torn: Torn | None = None
-    why = ""
-    for number, line in enumerate(_lines(path), 1):
-        try:
-            record = decode(line)
-        except ValueError as error:
-            if torn:
-                break
-            torn, why = Torn(number, line), str(error)
-            continue
-        if torn:
-            if not isinstance(record, StartRecord):
-                break
-            yield torn
-            torn = None
-        yield record
-    else:
-        if torn and torn.text.endswith(b"\n"):
-            raise _broken(path, torn, why)
-        if torn:
-            yield torn
-        return
-    if torn:
-        raise _broken(path, torn, why)
-
-
-def _broken(path: str | Path, torn: Torn, why: str) -> JournalError:
-    hint = "it is no journal of netjail, or was edited"
-    return JournalError(f"{path}:{torn.line}: not an event: {why}", hint)
-
-
-def _lines(path: str | Path) -> Iterator[bytes]:
-    try:
-        with open(path, "rb") as file:
-            yield from file
-    except OSError as error:
-        raise JournalError(f"cannot read the journal {path}: {error.strerror}") from error
