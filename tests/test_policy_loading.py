@@ -134,7 +134,7 @@ def test_what_is_extended_twice_counts_once(write):
     write('deny = ["192.0.2.1"]', "c.toml")
     (engine,) = load("netjail.toml").engines
     assert [rule.text for rule in engine.deny[Protocol.TCP].fixed] == ["192.0.2.1"]
-    assert len(engine.naming.allow) == 2
+    assert len(engine.allow[Protocol.TCP].live) == 2
 
 
 @pytest.mark.parametrize("prefix", ["", "./", "../here/"])

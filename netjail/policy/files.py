@@ -16,7 +16,8 @@ import msgspec
 
 from netjail.errors import Place, RuleError, Source
 from netjail.policy import presets, sheets
-from netjail.policy.sheets import Collector, Entry, Sheet
+from netjail.policy.collector import Collector
+from netjail.policy.sheets import Entry, Sheet
 
 if TYPE_CHECKING:
     from datetime import date

@@ -7,14 +7,15 @@ The keys are those of ``document``; here is what they come to.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from netjail.errors import Place, RuleError, raise_all
+from netjail.errors import Place, RuleError
 from netjail.model import Decision, Protocol
 from netjail.policy import rules
+from netjail.policy.collector import Collector
 from netjail.policy.errnos import error_named
 from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.terms import Terms
@@ -111,38 +112,6 @@ class Sheet(msgspec.Struct, frozen=True):
 
 
 _LISTS = ("allow", "deny", "tests", "expired", "warnings")
-
-_T = TypeVar("_T")
-
-
-class Collector:
-    """Calls readers, and keeps their complaints for the end."""
-
-    def __init__(self) -> None:
-        self.errors: list[RuleError] = []
-
-    def take(self, reader: Callable[..., _T], *args: Any) -> _T | None:
-        """What *reader* gives, None where it complains."""
-        try:
-            return reader(*args)
-        except RuleError as error:
-            self.errors.extend(error.errors)
-            return None
-
-    def all(self, reader: Callable[..., _T], entries: Iterable[Sequence[Any]]) -> tuple[_T, ...]:
-        """What *reader* gives of each of *entries*."""
-        found = (self.take(reader, *entry) for entry in entries)
-        return tuple(each for each in found if each is not None)
-
-    def finish(self) -> None:
-        """Raise what was collected, in the order in which it stands."""
-        sources = list(dict.fromkeys(e.place.source if e.place else "" for e in self.errors))
-
-        def key(error: RuleError) -> tuple[int, int, int]:
-            place = error.place or Place("")
-            return sources.index(place.source), place.line, place.column
-
-        raise_all(sorted(self.errors, key=key))
 
 
 def parse(
