@@ -63,6 +63,7 @@ TESTED_BY = {
     "kernel/links": "test_trace.py",
     "kernel/start": "test_trace.py",
     "kernel/tracee": "test_trace.py",
+    "policy/entries": "test_policy_lists.py",
     "stops": "test_syscalls.py",
     "supervisor": "test_trace.py",
 }

@@ -359,3 +359,14 @@ def test_audit_does_not_lift_the_words_of_the_system_policy(write):
     verdict = Policy.load(Rules(audit=True)).decide(attempt("192.0.2.1:1"), World())
     assert verdict.decision is Decision.DENY
     assert Policy.load(Rules(audit=True)).files == (str(path),)
+
+
+def test_a_file_as_long_as_a_disk_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "netjail.toml"
+    path.touch(0o644)
+    os.truncate(path, 1 << 40)
+    monkeypatch.chdir(tmp_path)
+    policy = Policy.load(Rules(search=True))
+    assert policy.warnings == (f"{path} is not used: it has more than 4 MiB",)
+    with pytest.raises(RuleError, match="more than 4 MiB"):
+        Policy.load(Rules(files=(str(path),)))

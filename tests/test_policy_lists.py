@@ -279,7 +279,7 @@ def test_a_pipe_is_read_for_the_command_line_alone(tmp_path):
     os.write(writer, b"a.b\n")
     os.close(writer)
     with pytest.raises(RuleError, match="no regular file"):
-        parse(f"@/dev/fd/{reader}", Place("/netjail.toml", 1, 1), "netjail.toml:1")
+        parse(f"@/dev/fd/{reader}", Place(__file__, 1, 1), "netjail.toml:1")
     assert target(f"@/dev/fd/{reader}").hosts == names("a.b")
     os.close(reader)
 
@@ -303,6 +303,48 @@ def test_a_list_lies_beside_the_file_that_names_it(tmp_path, monkeypatch):
     assert Policy.load(Rules(files=(str(path),))).engines[0].naming.allow.rules
     with pytest.raises(RuleError, match=r"--allow.*'@names.txt' cannot be read"):
         Policy.load(Rules(allow=("@names.txt",)))
+
+
+@pytest.fixture
+def beside(tmp_path, monkeypatch):
+    """A policy that is found, and the list beside it."""
+    path = tmp_path / "netjail.toml"
+    path.write_text('allow = ["@names.txt"]\n')
+    path.chmod(0o644)
+    names = tmp_path / "names.txt"
+    names.write_text("a.b\n")
+    names.chmod(0o644)
+    monkeypatch.chdir(tmp_path)
+    return names
+
+
+def test_a_list_is_as_safe_as_the_policy_that_names_it(beside):
+    assert Policy.load(Rules(search=True)).engines[0].naming.allow.rules
+    beside.chmod(0o666)
+    with pytest.raises(RuleError, match=r"netjail.toml:1:\d+: .*others than its owner can write"):
+        Policy.load(Rules(search=True))
+    with pytest.raises(RuleError, match="others than its owner can write"):
+        Policy.load(Rules(files=("netjail.toml",)))
+    assert Policy.load(Rules(allow=("@names.txt",))), "who names it trusts it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_list_of_somebody_else_is_not_read(beside):
+    os.chown(beside, 4242, -1)
+    with pytest.raises(RuleError, match="belongs to uid 4242"):
+        Policy.load(Rules(search=True))
+    os.chown("netjail.toml", 4242, -1)
+    assert Policy.load(Rules(files=("netjail.toml",))), "both are theirs, and it was asked for"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")
+def test_a_link_to_a_list_is_who_made_it(beside, tmp_path):
+    beside.rename(tmp_path / "mine")
+    beside.symlink_to(tmp_path / "mine")
+    assert Policy.load(Rules(search=True)).files
+    os.chown(beside, 4242, -1, follow_symlinks=False)
+    with pytest.raises(RuleError, match="belongs to uid 4242"):
+        Policy.load(Rules(search=True))
 
 
 def test_a_list_is_read_once(written):

@@ -7,10 +7,11 @@ is in ``document``, what it comes to in ``sheets``.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
@@ -30,6 +31,8 @@ NAMES = ("netjail.toml", "pyproject.toml")
 
 DEPTH = 8
 """How many files a chain of ``extends`` may have."""
+
+_SIZE = 1 << 22  # characters: some 40,000 rules
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -147,7 +150,7 @@ class Shelf:
 def _text(path: str, place: Place, subject: str = "") -> str:
     try:
         with open(path, encoding="utf-8") as file:
-            return file.read()
+            return _all(file)
     except OSError as error:
         raise RuleError(f"{subject}cannot be read: {error.strerror}", place=place) from None
     except UnicodeDecodeError:
@@ -192,7 +195,15 @@ def _trusted(path: str) -> tuple[str | None, str]:
         if not stat.S_ISREG(status.st_mode):
             return None, ""
         # Whoever made the link chose the file.
-        return file.read(), _doubt(status) or _owner(os.lstat(path))
+        return _all(file), _doubt(status) or _owner(os.lstat(path))
+
+
+# Whoever can make a file where it is looked for can make it as long as a disk.
+def _all(file: TextIO) -> str:
+    text = file.read(_SIZE + 1)
+    if len(text) > _SIZE:
+        raise OSError(errno.EFBIG, f"it has more than {_SIZE >> 20} MiB")
+    return text
 
 
 def _doubt(status: os.stat_result) -> str:
