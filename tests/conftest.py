@@ -25,6 +25,7 @@ from pathlib import Path
 import int80
 import pytest
 from confine import Host
+from hypothesis import settings
 from jail import USERS, Result, Runner, User, needs, read_events, unmet
 from servers import Server
 
@@ -33,6 +34,10 @@ FIXTURES = Path(__file__).parent.parent / "fixtures"
 # What the jailed tests' own programs import; pip and pytest run inside the jail.
 PACKAGES = ("pip", "pytest")
 
+
+# A busy machine is no mistake.
+settings.register_profile("netjail", deadline=None)
+settings.load_profile("netjail")
 
 # A job in the background of a script, or under nohup, ignores these, and so would
 # every program that a test starts and then sends them to.

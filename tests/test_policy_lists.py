@@ -8,7 +8,7 @@ import tracemalloc
 from ipaddress import IPv4Address, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from world import World, attempt
 
@@ -451,7 +451,6 @@ SPELLED = st.tuples(
 ).map(lambda parts: (parts[0], f"{parts[1]}{parts[4](parts[0])}{parts[2]}{parts[3]}"))
 
 
-@settings(deadline=None)  # it writes a file
 @given(st.lists(SPELLED, min_size=1, max_size=12), st.data())
 def test_a_list_means_what_its_entries_mean_one_by_one(tmp_path_factory, spelled, data):
     path = tmp_path_factory.mktemp("lists") / "list"
