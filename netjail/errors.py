@@ -59,7 +59,7 @@ class Place(msgspec.Struct, frozen=True):
         width = len(word) if word and word in text else len(text)
         return Place(self.source, self.line, self.column + offset, self.excerpt, width)
 
-    def doubt(self, status: os.stat_result) -> str:
+    def doubt(self, path: str, status: os.stat_result) -> str:
         """Why a file that is named here cannot be trusted; "" if it can, or was asked for."""
         return ""
 

@@ -323,8 +323,7 @@ def test_a_list_is_as_safe_as_the_policy_that_names_it(beside):
     beside.chmod(0o666)
     with pytest.raises(RuleError, match=r"netjail.toml:1:\d+: .*others than its owner can write"):
         Policy.load(Rules(search=True))
-    with pytest.raises(RuleError, match="others than its owner can write"):
-        Policy.load(Rules(files=("netjail.toml",)))
+    assert Policy.load(Rules(files=("netjail.toml",))), "who names it trusts it"
     assert Policy.load(Rules(allow=("@names.txt",))), "who names it trusts it"
 
 
@@ -333,8 +332,6 @@ def test_a_list_of_somebody_else_is_not_read(beside):
     os.chown(beside, 4242, -1)
     with pytest.raises(RuleError, match="belongs to uid 4242"):
         Policy.load(Rules(search=True))
-    os.chown("netjail.toml", 4242, -1)
-    assert Policy.load(Rules(files=("netjail.toml",))), "both are theirs, and it was asked for"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives files away")

@@ -194,8 +194,7 @@ def _trusted(path: str) -> tuple[str | None, str]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None, ""
-        # Whoever made the link chose the file.
-        return _all(file), _doubt(status) or _owner(os.lstat(path))
+        return _all(file), _doubt(path, status)
 
 
 # Whoever can make a file where it is looked for can make it as long as a disk.
@@ -206,10 +205,12 @@ def _all(file: TextIO) -> str:
     return text
 
 
-def _doubt(status: os.stat_result) -> str:
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return _owner(status) or "others than its owner can write it (chmod go-w)"
-    return _owner(status)
+def _doubt(path: str, status: os.stat_result) -> str:
+    # Whoever made a link chose the file.
+    others = _owner(status) or _owner(os.lstat(path))
+    if not others and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return "others than its owner can write it (chmod go-w)"
+    return others
 
 
 def _owner(status: os.stat_result) -> str:

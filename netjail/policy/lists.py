@@ -34,9 +34,7 @@ def read(text: str, source: Source) -> Target:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
-            if source.place.line:
-                _trust(path, status, os.stat(source.place.source))
-            if doubt := source.place.doubt(status):
+            if doubt := source.place.doubt(path, status):
                 raise source.error(f"{text!r} cannot be trusted: {doubt}", word=text)
             key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
             found = _LISTED.get(key)
@@ -51,16 +49,6 @@ def read(text: str, source: Source) -> Target:
         hint = "one address, network or name a line, or hosts(5)"
         raise source.error(f"{text!r} lists nothing", hint, text)
     return found
-
-
-# What a policy file says is what its list says: nobody else may write the one or the other.
-def _trust(path: str, status: os.stat_result, policy: os.stat_result) -> None:
-    trusted = {0, os.geteuid(), policy.st_uid}
-    for owner in (status.st_uid, os.lstat(path).st_uid):  # whoever made a link chose the file
-        if owner not in trusted:
-            raise OSError(errno.EPERM, f"it belongs to uid {owner}")
-    if status.st_mode & ~policy.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise OSError(errno.EPERM, "others than its owner can write it (chmod go-w)")
 
 
 # A pipe, as of "@<(curl …)", is for whoever stands at the command line: a file that was

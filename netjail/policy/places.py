@@ -24,7 +24,7 @@ Path = tuple[str | int, ...]
 """The keys and indices that lead to a value: ``("rule", 0, "deny")``."""
 
 
-Trust = Callable[[os.stat_result], str]
+Trust = Callable[[str, os.stat_result], str]
 """Why a file that a page names cannot be trusted, "" if it can."""
 
 
@@ -157,10 +157,10 @@ class Quoted(Place, frozen=True):
         """The same for a text that *added* is put before, which does not stand there."""
         return msgspec.structs.replace(self, added=len(added))
 
-    def doubt(self, status: os.stat_result) -> str:
+    def doubt(self, path: str, status: os.stat_result) -> str:
         """Why a file that is named here cannot be trusted."""
         trust = self.page.trust if self.page else None
-        return trust(status) if trust else ""
+        return trust(path, status) if trust else ""
 
     def within(self, text: str, word: str) -> Place:
         """The place of *word* in *text*, which is what the string says."""
