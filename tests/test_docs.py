@@ -8,21 +8,15 @@ server, this machine has a few services, and /srv is the scene's.
 from __future__ import annotations
 
 import difflib
-import functools
-import http.server
-import socket
-import ssl
-import subprocess
-import threading
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 from examples import Block, Command, agrees, blocks, commands
-from jail import USERS, Result, Runner, User, needs, unmet
-from network import Network
+from jail import USERS, Runner, User, needs
+from town import Town, town
 
 from netjail.policy import Policy, Rules, document, presets
 from netjail.policy.rules import SCHEMES
@@ -32,13 +26,6 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
 POLICY = ROOT / "docs/policy.md"
-NAMES = {
-    "example.org": "192.0.2.80",
-    "www.example.org": "192.0.2.81",
-    "git.example.org": "192.0.2.82",
-    "api.example.org": "192.0.2.83",
-    "example.com": "192.0.2.90",
-}
 
 
 def ids(page: Path) -> str:
@@ -144,138 +131,15 @@ def test_the_reference_names_everything_that_a_rule_can_say():
 # -- Consoles -----------------------------------------------------------------
 
 
-class Page(http.server.SimpleHTTPRequestHandler):
-    """Answers with a file of the site, or else with one line."""
-
-    def __init__(self, word: str, site: Path, *rest: object) -> None:
-        self._word = word
-        super().__init__(*rest, directory=str(site))  # type: ignore[arg-type]
-
-    def do_GET(self) -> None:
-        if Path(self.translate_path(self.path)).is_file():
-            return super().do_GET()
-        body = f"{self._word}\n".encode()
-        self.send_response(404 if "/.git" in self.path or ".git/" in self.path else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *arguments: object) -> None:
-        pass
-
-
-class Site(http.server.ThreadingHTTPServer):
-    """A web server, over TLS with *certificate*."""
-
-    daemon_threads = True
-
-    def __init__(
-        self, address: str, port: int, word: str, site: Path, certificate: Path | None = None
-    ) -> None:
-        self._context = None
-        if certificate:
-            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            self._context.load_cert_chain(certificate)
-        super().__init__((address, port), functools.partial(Page, word, site))
-        threading.Thread(target=self.serve_forever, daemon=True).start()
-
-    def finish_request(self, request, client_address) -> None:
-        if self._context:
-            request = self._context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
-
-    def handle_error(self, request, client_address) -> None:
-        """A client that leaves in the middle is no news."""
-
-
-class UnixSite(Site):
-    address_family = socket.AF_UNIX
-
-    def server_bind(self) -> None:
-        self.socket.bind(self.server_address[0])
-
-    def get_request(self):
-        connection, _ = self.socket.accept()
-        return connection, ("unix", 0)
-
-
-def make_site(folder: Path) -> Path:
-    """What the web servers have: a repository."""
-    site, work = folder / "site", folder / "work"
-    git = ["git", "-c", "user.name=A", "-c", "user.email=a@example.org"]
-    for words in (
-        ["init", "-q", str(work)],
-        ["-C", str(work), "commit", "-q", "--allow-empty", "-m", "the first"],
-        ["clone", "-q", "--bare", str(work), str(site / "project")],
-        ["-C", str(site / "project"), "update-server-info"],
-    ):
-        subprocess.run([*git, *words], check=True, capture_output=True)
-    return site
-
-
-def make_certificate(folder: Path) -> Path:
-    """A key and a certificate, which is its own authority, in one file."""
-    path = folder / "certificate.pem"
-    names = ",".join(f"DNS:{name}" for name in NAMES)
-    words = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    words += ["-subj", "/CN=example.org", "-addext", f"subjectAltName={names}"]
-    words += ["-keyout", str(path), "-out", str(folder / "ca.pem")]
-    subprocess.run(words, check=True, capture_output=True)
-    path.write_text(path.read_text() + (folder / "ca.pem").read_text())
-    return path
-
-
 @pytest.fixture
 def user() -> User:
     return USERS[-1]
 
 
 @pytest.fixture
-def network(workdir: Path) -> Iterator[Network]:
-    needs("nsenter", "unshare", "ip", "openssl", "git")
-    try:
-        made = Network(["192.0.2.53"])
-    except (OSError, subprocess.CalledProcessError) as error:
-        unmet(f"no network namespace: {error}")
-    made.address(*NAMES.values())
-    for name, address in NAMES.items():
-        made.zone.add(name, "A", address)
-    site, certificate = make_site(workdir), make_certificate(workdir)
-    here = "outside the jail"
-    servers = [("127.0.0.1", 8000, here), ("127.0.0.1", 8080, here)]
-    servers += [(address, port, name) for name, address in NAMES.items() for port in (80, 443)]
-    for address, port, where in servers:
-        tls = certificate if port == 443 else None
-        made.inside(functools.partial(Site, address, port, f"hello from {where}", site, tls))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def console(network: Network, runner: Runner) -> Callable[[str], Result]:
-    """Run a command as a page shows it; its output is what a terminal would show."""
-    srv, tools = runner.workdir / "srv", runner.workdir / "bin"
-    for folder in (tools, srv / "project"):
-        folder.mkdir(parents=True)
-    netjail = tools / "netjail"
-    netjail.write_text(f'#!/bin/sh\nexec {runner.python} -m netjail "$@"\n')
-    netjail.chmod(0o755)
-    (srv / "project/Makefile").write_text("test:\n\t@curl -sS https://example.org/\n")
-    UnixSite(str(srv / "app.sock"), 0, "hello from a unix socket", srv)
-    (srv / "app.sock").chmod(0o777)
-    subprocess.run(["chown", "-R", str(runner.user.uid), str(runner.workdir)], check=True)
-
-    mount = 'mount --bind "$0" /srv && cd /srv/project && exec "$@"'
-    around = [*network.prefix, "sh", "-c", mount, str(srv)]
-    authority = str(runner.workdir / "ca.pem")
-    environment = {"PATH": f"{tools}:{runner.environment['PATH']}", "HOME": "/srv"}
-    environment |= {"CURL_CA_BUNDLE": authority, "GIT_SSL_CAINFO": authority}
-
-    def run(words: str) -> Result:
-        shell = ["bash", "-c", f"exec 2>&1; {words}"]
-        return runner.run([*around, *runner.user.prefix, *shell], env=environment)
-
-    return run
+def world(runner: Runner) -> Iterator[Town]:
+    with town(runner) as made:
+        yield made
 
 
 def consoles(page: Path, project: Path) -> Iterator[tuple[Block, Command]]:
@@ -289,12 +153,12 @@ def consoles(page: Path, project: Path) -> Iterator[tuple[Block, Command]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_every_console_shows_what_happens(page, console, workdir):
+def test_every_console_shows_what_happens(page, world):
     """One after the other: an example may use what an earlier one made."""
-    needs("curl", "git", "make")
+    needs("curl", "make")
     wrong = []
-    for block, command in consoles(page, workdir / "srv/project"):
-        result = console(command.words)
+    for block, command in consoles(page, world.project):
+        result = world.run(command.words)
         # Where nothing is shown, it has to succeed.
         if agrees(command.output, result.stdout) if command.output else result.exit_code == 0:
             continue
