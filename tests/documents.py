@@ -1,126 +1,139 @@
-"""Policy documents at random, right and wrong, and TOML in many manners of writing."""
+"""Reports as the tests of formats want them: one that has something of each kind."""
 
 from __future__ import annotations
 
-import datetime
-import json
 from typing import Any
 
-from hypothesis import strategies as st
-
-# What TOML cannot hold even escaped are surrogates alone.
-TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
-RULES = st.sampled_from(
-    [
-        "any",
-        "privte",
-        "192.0.2.1:443",
-        "192.0.2.1:0",
-        "private !10.0.0.1",
-        "unix:/run/x",
-        "example.org",
-        "udp://*:53",
-        "htp://x",
-    ]
-)
-ODD = st.one_of(
-    st.none().map(lambda _: {}), st.integers(), st.booleans(), st.floats(), st.lists(TEXT), TEXT
+from netjail.formats.document import (
+    Asker,
+    Destination,
+    Document,
+    Door,
+    Listener,
+    Notice,
+    Process,
+    Result,
+    RuleUse,
+    Run,
+    Totals,
 )
 
-
-def _maybe(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly *right*, at times anything."""
-    return st.one_of(right, right, right, ODD)
-
-
-def _some(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.lists(_maybe(right), max_size=3)
+OK = Result("ok", "exit status 0")
+START, END = "2026-01-02T03:04:05.000006Z", "2026-01-02T03:04:09.000006Z"
+CURL = Asker(("curl", "make", "sh"), 3, ((1, 2),))
 
 
-def _table(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    known = {name.replace("_", "-"): _maybe(value) for name, value in keys.items()}
-    odd = st.dictionaries(TEXT, ODD, max_size=1)
-    some = st.fixed_dictionaries({}, optional=known)
-    return st.one_of(some, some, st.builds(lambda one, two: two | one, some, odd))
+def destination(shown: str = "example.org:443", **fields: Any) -> Destination:
+    """One that was denied because no rule allows it, unless *fields* say otherwise."""
+    usual = {
+        "id": 1,
+        "kind": "inet",
+        "verdict": "deny",
+        "reason": "default",
+        "owner": "public",
+        "proto": "tcp",
+        "why": f"no rule allows tcp to {shown}",
+        "fix": f"--allow {shown}",
+        "errno": "ECONNREFUSED",
+        "count": 3,
+        "first": START,
+        "last": END,
+        "askers": (CURL,),
+        "runs": (1,),
+    }
+    return Destination(shown=shown, **{**usual, **fields})
 
 
-_PROGRAMS = st.sampled_from(["/bin/sh", "**/curl", "curl", "", "/a[b", "/\0"])
-_ERRNOS = st.sampled_from(["EPERM", "EPREM", ""])
-_DATES = st.one_of(
-    st.dates(), st.dates().map(str), st.just("soon"), st.datetimes(timezones=st.just(datetime.UTC))
-)
+def allowed(shown: str = "pypi.org:443", **fields: Any) -> Destination:
+    """One that a rule allows."""
+    usual = {"rule": shown, "layer": "netjail.toml:2", "why": f"allowed by {shown}", "fix": ""}
+    rest = {"verdict": "allow", "reason": "rule", "errno": "", "results": {"ok": 1}}
+    return destination(shown, **{**usual, **rest, **fields})
 
 
-def documents() -> st.SearchStrategy[dict[str, Any]]:
-    """Documents; about half of them have mistakes."""
-    rule = _table(
-        allow=st.one_of(RULES, _some(RULES)),
-        deny=st.one_of(RULES, _some(RULES)),
-        name=TEXT,
-        exe=st.one_of(_PROGRAMS, _some(_PROGRAMS)),
-        argv=st.one_of(TEXT, _some(TEXT)),
-        parent=_PROGRAMS,
-        reason=TEXT,
-        until=_DATES,
-        errno=_ERRNOS,
-        redirect=st.sampled_from(["127.0.0.1:80", "[::1]:80", "x", "1.1.1.1:0", "127.0.0.1:08"]),
+def run(**fields: Any) -> Run:
+    """A run that ended well."""
+    usual = {
+        "id": 1,
+        "command": ("make", "…"),
+        "start": START,
+        "end": END,
+        "duration": 4.0,
+        "code": 0,
+        "program": OK,
+        "policy": Result("failed", "4 of 9 network calls denied"),
+        "supervisor": Result("ok", "it saw everything"),
+        "files": ("netjail.toml",),
+        "versions": {"netjail": "0.1.0", "python": "3.11.2"},
+        "host": {"kernel": "6.18.1"},
+        "assurance": "vault",
+        "redacted": ("arguments",),
+    }
+    return Run(**{**usual, **fields})
+
+
+def document(*destinations: Destination, **fields: Any) -> Document:
+    """A report of one run with *destinations*."""
+    usual = {
+        "headline": "4 of 9 network calls denied",
+        "state": "denied",
+        "generated": END,
+        "generator": "netjail 0.1.0",
+        "totals": Totals(9, 4, 4, 1),
+        "runs": (run(),),
+    }
+    return Document(destinations=destinations, **{**usual, **fields})
+
+
+def busy() -> Document:
+    """Something of each kind."""
+    return document(
+        destination(id=1),
+        destination(
+            "203.0.113.7:25",
+            id=2,
+            reason="rule",
+            rule="*:25",
+            layer="netjail.toml:7",
+            why="denied by *:25 (netjail.toml:7): mail goes through the relay",
+            fix="netjail.toml:7: deny '*:25 !203.0.113.7'",
+            count=1,
+            askers=(Asker(("python3.11", "pytest"), 1),),
+        ),
+        destination(
+            "unix:/run/docker.sock",
+            id=3,
+            kind="unix",
+            reason="foreign",
+            owner="",
+            proto="unix",
+            why="/run/docker.sock belongs to a program outside this jail",
+            fix="--allow unix:/run/docker.sock",
+            others=2,
+        ),
+        destination(
+            "look-up of tracker.test",
+            id=4,
+            kind="lookup",
+            proto="udp",
+            lookup="A AAAA",
+            why="no rule allows looking up tracker.test",
+            fix="--allow tracker.test",
+            carried=False,
+        ),
+        destination(
+            "127.0.0.1:5432",
+            id=5,
+            reason="no-listener",
+            counted=False,
+            why="nobody listens on 127.0.0.1:5432",
+            fix="",
+        ),
+        allowed(id=6),
+        processes=(Process(run=1, id=2, parent=1, pid=4321, name="curl", exe="/usr/bin/curl"),),
+        listeners=(Listener("0.0.0.0:8080", "tcp", "machine", ("nginx",), "--bind :8080"),),
+        doors=(Door("ptrace", 2, "gdb and strace need it", (Asker(("gdb", "sh"), 2),)),),
+        rules=(RuleUse("pypi.org:443", "netjail.toml:2", "allow", 3),),
+        warnings=(Notice("the command runs as root"),),
+        omitted={"destinations": 12},
     )
-    test = _table(
-        dest=TEXT,
-        expect=st.sampled_from(["allow", "deny", "maybe"]),
-        exe=_PROGRAMS,
-        proto=st.sampled_from(["tcp", "unix", "x"]),
-        name=TEXT,
-    )
-    return _table(
-        extends=_some(st.sampled_from(["pypi", "pipy", "./none.toml"])),
-        default=st.sampled_from(["allow", "deny", "maybe"]),
-        mode=st.sampled_from(["enforce", "audit", "x"]),
-        errno=_ERRNOS,
-        allow=_some(RULES),
-        deny=_some(RULES),
-        bind=_some(st.sampled_from([":80", "any", ":0", "x"])),
-        unix=_some(st.sampled_from(["/run/x", "@x", "x", "unix:/run/x"])),
-        dns_refusal=st.sampled_from(["nxdomain", "refused", "x"]),
-        rule=_some(rule),
-        test=_some(test),
-    )
-
-
-def toml(value: Any) -> str:
-    """A document as TOML; arrays of tables with headers, what is below them inline."""
-    lines = [f"{_key(k)} = {inline(v)}" for k, v in value.items() if not _tables(v)]
-    for key, tables in value.items():
-        if _tables(tables):
-            for table in tables:
-                lines.append(f"[[{_key(key)}]]")
-                lines += [f"{_key(k)} = {inline(v)}" for k, v in table.items()]
-    return "\n".join([*lines, ""])
-
-
-def _tables(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, dict) for v in value)
-
-
-def _key(name: str) -> str:
-    return name if name.isascii() and name.replace("-", "").isalnum() else _quoted(name)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def inline(value: Any) -> str:
-    """A value on one line."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case str():
-            return _quoted(value)
-        case list():
-            return "[" + ", ".join(map(inline, value)) + "]"
-        case dict():
-            return "{" + ", ".join(f"{_key(k)} = {inline(v)}" for k, v in value.items()) + "}"
-        case datetime.date():
-            return value.isoformat()
-    return repr(value)

@@ -421,7 +421,7 @@ def test_without_a_stderr_nothing_breaks(monkeypatch, closed):
     with open(os.devnull) as unwritable:
         monkeypatch.setattr(sys, "stderr", None if closed else unwritable)
         terminal.write("x")
-        terminal.summarise(compose(busy()), "auto", False, ())
+        terminal.summarise(compose(busy()), "auto", False, (), ())
 
 
 def test_a_jail_starts_without_click():

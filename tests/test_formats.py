@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jsonschema
@@ -22,10 +23,13 @@ from hypothesis import strategies as st
 from scene import CHAIN, allowed, attempt, busy, denied, inet
 
 from netjail.endpoints import Unix
-from netjail.formats import FORMATS, as_json, as_md, as_text, visible
+from netjail.formats import FORMATS, additions, as_json, as_md, as_text, visible
+from netjail.formats import document as doc
 from netjail.formats.compose import compose
-from netjail.formats.document import Document
+from netjail.formats.document import Asker, Destination, Document
+from netjail.formats.lines import paint
 from netjail.model import Operation, Protocol, Reason
+from netjail.policy import Policy, Rules
 from netjail.report import GROUPS, Listener, Report, Scope
 
 GOLDEN = Path(__file__).parent / "formats"
@@ -38,7 +42,8 @@ def render(report: Report, **options: object) -> str:
     return as_text.summary(compose(report), **options)
 
 
-COPIED = " +(fix|to open): |netjail: policy "
+FILES = ("/home/me/netjail.toml",)
+COPIED = ' +(fix|to open|to open, .*toml): |netjail: policy |to allow |      "'
 
 
 def golden(name: str, text: str) -> None:
@@ -83,7 +88,7 @@ def test_each_format_has_its_row():
 
 
 def test_the_end_of_a_run():
-    golden("summary", render(busy(), verbose=True, policies=("/home/me/netjail.toml",)))
+    golden("summary", render(busy(), verbose=True, found=FILES, files=FILES))
 
 
 @pytest.mark.parametrize(
@@ -193,3 +198,80 @@ def test_no_control_character_gets_through(name, why, path, width, operation):
     report.warn(name)
     for line in render(report, width=width, verbose=True).split("\n"):
         assert line.isprintable()
+
+
+# -- What to add --------------------------------------------------------------
+
+
+def added(*fixes: str, files: tuple[str, ...] = (), room: int = 12) -> str:
+    found = [
+        Destination(
+            id=number, shown="x", kind="inet", verdict="deny", reason="default", fix=fix,
+            askers=(Asker(("curl", "sh"), 1),),
+        )
+        for number, fix in enumerate(fixes)
+    ]  # fmt: skip
+    return "".join(paint(line, False) + "\n" for line in additions.lines(files, found, room))
+
+
+def test_additions_are_toml():
+    text = added("--allow example.org:443", "--allow 'unix:/srv/a b.sock' --allow [2001:db8::1]:53")
+    expected = ["example.org:443", "unix:/srv/a b.sock", "[2001:db8::1]:53"]
+    assert tomllib.loads(text) == {"allow": expected}
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("netjail.toml", 'allow = ["x"]\n[[rule]]\ndeny = "y"\n'),
+        ("netjail.toml", "default = 'deny'\n[[test]]\ndest = 'x'\nexpect = 'deny'\n"),
+        ("pyproject.toml", "[tool.netjail]\nallow = []\n[tool.other]\nx = 1\n"),
+    ],
+)
+def test_additions_can_follow_what_is_there(file, said, tmp_path):
+    text = added("--allow example.org:443", files=(file,))
+    path = tmp_path / file
+    path.write_text(said + text + text)
+    rules = Policy.load(Rules(files=(str(path),))).engines[0]
+    assert "example.org:443" in str(rules)
+
+
+def test_bindings_are_toml():
+    found = [
+        doc.Listener(f"0.0.0.0:{port}", "tcp", "machine", ("nginx",), f"--bind :{port}")
+        for port in (80, 443, 80)
+    ]
+    (line,) = additions.bindings([*found, doc.Listener("/tmp/x", "unix", "local", ("redis",))])
+    assert tomllib.loads(line[-1][0]) == {"bind": [":80", ":443"]}
+    assert list(additions.bindings(found[:0])) == []
+
+
+def test_additions_have_their_room():
+    text = added(*(f"--allow h{n}.example" for n in range(20)))
+    assert len(tomllib.loads(text)["allow"]) == 12
+    assert "# and 8 more: -v" in text
+
+
+@pytest.mark.parametrize(
+    "fix",
+    [
+        pytest.param("", id="nothing"),
+        pytest.param("remove --deny private", id="a-rule-to-remove"),
+        pytest.param("netjail.toml:3: deny 'private !10.0.0.1'", id="an-exception"),
+        pytest.param("--bind :8080", id="a-listener"),
+        pytest.param("--allow 'example", id="no-shell"),
+        pytest.param("--allow 'a\x1b[31m'", id="not-shown-as-it-is"),
+        pytest.param("--allow unix:/run/docker.sock", id="a-broker"),
+        pytest.param("--allow unix:/var/run/docker.sock", id="a-broker-by-another-name"),
+    ],
+)
+def test_what_is_not_added(fix):
+    assert added(fix) == ""
+
+
+def test_metadata_is_not_added():
+    found = Destination(
+        id=1, shown="x", kind="inet", verdict="deny", reason="default", owner="metadata",
+        fix="--allow 169.254.169.254:80",
+    )  # fmt: skip
+    assert list(additions.lines((), [found], 12)) == []

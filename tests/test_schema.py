@@ -7,7 +7,7 @@ import tomllib
 
 import jsonschema
 import pytest
-from documents import documents, toml
+from drafts import documents, toml
 from hypothesis import given
 
 from netjail.errors import RuleError

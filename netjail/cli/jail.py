@@ -137,7 +137,7 @@ def _end(
         document = compose(report)
         if summary:
             found = tuple(file for file in policy.files if file not in options.policy)
-            summarise(document, options.color, options.verbose, found)
+            summarise(document, options.color, options.verbose, found, policy.files)
         for target in targets:
             target.write(document)
     return task.finish() if task else None

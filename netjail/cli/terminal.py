@@ -58,11 +58,13 @@ def _columns(text: str) -> int:
     return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
 
 
-def summarise(document: Document, color: str, verbose: bool, policies: Sequence[str]) -> None:
-    """Print the end summary; *policies* are the policy files that were found."""
+def summarise(
+    document: Document, color: str, verbose: bool, found: Sequence[str], files: Sequence[str]
+) -> None:
+    """Print the end summary; of the policy's *files* some were *found*, not named."""
     from netjail.formats.as_text import summary
 
-    write(summary(document, coloured(color), width(), verbose, policies))
+    write(summary(document, coloured(color), width(), verbose, found, files))
 
 
 def coloured(color: str, fd: int = 2) -> bool:

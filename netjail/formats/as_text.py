@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from textwrap import wrap
 
-from netjail.formats import visible
+from netjail.formats import additions, visible
 from netjail.formats.compose import audited
 from netjail.formats.document import Asker, Destination, Document, RuleUse
 from netjail.formats.lines import Line, indented, more, paint
@@ -59,7 +59,8 @@ def render(document: Document, colour: bool = False, width: int = 80, verbose: b
     for run in document.runs:
         lines += [*run_lines(run, len(document.runs) > 1, width)]
     rest = (("processes", process_lines(document, _room(document, verbose), width)),)
-    return _together([*lines, *_sections(document, width, verbose, rest)], colour)
+    files = [file for run in document.runs for file in run.files]
+    return _together([*lines, *_sections(document, width, verbose, files, rest)], colour)
 
 
 def summary(
@@ -67,12 +68,13 @@ def summary(
     colour: bool = False,
     width: int = 80,
     verbose: bool = False,
-    policies: Sequence[str] = (),
+    found: Sequence[str] = (),
+    files: Sequence[str] = (),
 ) -> str:
-    """The end of a run; *policies* are the policy files that were found, not named."""
-    lines: list[Line] = [[(f"netjail: policy {visible(path, 1000)}", "")] for path in policies]
+    """The end of a run; of the policy's *files* some were *found*, not named."""
+    lines: list[Line] = [[(f"netjail: policy {visible(path, 1000)}", "")] for path in found]
     lines.append(_verdict(document, "netjail: "))
-    return _together([*lines, *_sections(document, width, verbose)], colour)
+    return _together([*lines, *_sections(document, width, verbose, files)], colour)
 
 
 def _together(lines: Iterable[Line], colour: bool) -> str:
@@ -87,12 +89,15 @@ def _sections(
     document: Document,
     width: int,
     verbose: bool,
+    files: Sequence[str],
     more: Iterable[tuple[str, Iterator[Line]]] = (),
 ) -> Iterator[Line]:
+    files = additions.writable(files)
     room = _room(document, verbose)
     rules = _rules(document, width) if verbose else _unused(document, width)
     for title, body in (
         ("would be denied" if audited(document) else "denied", _denied(document, room, width)),
+        (additions.title(files), additions.lines(files, _counted(document), room)),
         ("allowed", _allowed(document, room, width)),
         ("listening", _listening(document, room, width)),
         *more,
@@ -114,9 +119,16 @@ def _verdict(document: Document, begin: str) -> Line:
     return [*([(start, "")] if start else []), (outcome(totals, audit), style)]
 
 
+def _refused(document: Document) -> list[Destination]:
+    return [one for one in document.destinations if one.verdict == "deny"]
+
+
+def _counted(document: Document) -> list[Destination]:
+    return [one for one in _refused(document) if one.counted]
+
+
 def _denied(document: Document, room: int, width: int) -> Iterator[Line]:
-    every = [one for one in document.destinations if one.verdict == "deny"]
-    found = [one for one in every if one.counted]
+    every, found = _refused(document), _counted(document)
     for one in found[:room]:
         yield [_count(one), (_where(one, width - 16), "denied")]
         yield from indented([_asked(one), *_reasons(one)], width)
@@ -156,6 +168,7 @@ def _listening(document: Document, room: int, width: int) -> Iterator[Line]:
         yield from indented([_chain(listener.chain)], width, 6)
         if listener.fix:
             yield [("      to open: ", ""), (visible(listener.fix, 1000), "fix")]
+    yield from additions.bindings(document.listeners[:room])
     yield from more(len(document.listeners[room:]) + document.omitted.get("listeners", 0))
 
 
