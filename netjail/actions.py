@@ -19,12 +19,15 @@ class Action(msgspec.Struct, frozen=True):
     name: str
     runs: bool
     """The call runs on the judged copy; else it fails with the verdict's errno."""
+    leads: bool = False
+    """The copy has the verdict's other destination."""
 
 
-# decision: action
-ACTIONS: dict[Decision, Action] = {
-    Decision.ALLOW: Action("allow", runs=True),
-    Decision.DENY: Action("deny", runs=False),
+# (decision, whether the verdict leads elsewhere): action
+ACTIONS: dict[tuple[Decision, bool], Action] = {
+    (Decision.ALLOW, False): Action("allow", runs=True),
+    (Decision.ALLOW, True): Action("redirect", runs=True, leads=True),
+    (Decision.DENY, False): Action("deny", runs=False),
 }
 
 # Audit lifts what the rules refuse. These are not the rules' doing: a call that the
@@ -33,7 +36,7 @@ _HELD_IN_AUDIT = frozenset({Reason.STRUCTURE, Reason.MALFORMED, Reason.INTERNAL}
 
 
 def choose(verdict: Verdict, audit: bool) -> Action:
-    """What to do about a judged attempt."""
+    """What to do about a judged attempt; audit lets it go where it wanted."""
     if audit and verdict.reason not in _HELD_IN_AUDIT:
-        return ACTIONS[Decision.ALLOW]
-    return ACTIONS[verdict.decision]
+        return ACTIONS[Decision.ALLOW, False]
+    return ACTIONS[verdict.decision, verdict.redirect is not None]

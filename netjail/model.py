@@ -10,7 +10,7 @@ import enum
 
 import msgspec
 
-from netjail.endpoints import Endpoint
+from netjail.endpoints import Endpoint, Inet
 from netjail.stops import Descriptor
 
 
@@ -122,6 +122,8 @@ class Verdict(msgspec.Struct, frozen=True):
     """True if the same bytes from the same image get the same verdict until the end."""
     name: str = ""
     """The host name whose rule decided, or one that is known to lead there."""
+    redirect: Inet | None = None
+    """Where an allowed call goes instead. Of a look-up: its rule leads what will be reached."""
 
     @property
     def denied(self) -> bool:

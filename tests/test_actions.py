@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
 from netjail.actions import ACTIONS, choose
+from netjail.endpoints import Inet
 from netjail.model import Decision, Reason, Verdict
 
 
@@ -25,4 +28,12 @@ def test_choose(decision, reason, audit, runs):
 
 
 def test_every_decision_has_an_action():
-    assert set(ACTIONS) == set(Decision)
+    assert {decision for decision, _ in ACTIONS} == set(Decision)
+
+
+def test_audit_leads_nothing_elsewhere():
+    verdict = Verdict(Decision.ALLOW, Reason.RULE, redirect=Inet(ip_address("127.0.0.1"), 80))
+    action = choose(verdict, audit=False)
+    assert (action.runs, action.leads) == (True, True)
+    action = choose(verdict, audit=True)
+    assert (action.runs, action.leads) == (True, False)

@@ -9,7 +9,7 @@ import pytest
 
 from netjail.endpoints import Inet, read
 from netjail.names.ports import port_wanted
-from netjail.supervisor.desk import _sockaddr
+from netjail.supervisor.elsewhere import sockaddr
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def test_odd_names():
     ],
 )
 def test_addresses(family, place, seen):
-    raw = _sockaddr(Inet(ip_address(place), 5353), family.to_bytes(2, "little") + bytes(26))
+    raw = sockaddr(Inet(ip_address(place), 5353), family.to_bytes(2, "little") + bytes(26))
     assert read(raw) == Inet(ip_address(seen), 5353)
 
 
 def test_unspecified_is_ipv4_to_a_send():
-    raw = _sockaddr(Inet(ip_address("127.0.0.1"), 53), bytes(16))
+    raw = sockaddr(Inet(ip_address("127.0.0.1"), 53), bytes(16))
     assert read(raw) == Inet(ip_address("127.0.0.1"), 53)

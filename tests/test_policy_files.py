@@ -98,7 +98,7 @@ def test_tables_are_rules_with_terms(write):
     denied = engine.deny[Protocol.TCP].fixed
     assert [rule.text for rule in denied] == ["192.0.2.1", "192.0.2.2:80"]
     assert {rule.terms for rule in denied} == {Terms("index", "not from here", who, errno.EACCES)}
-    (allowed,) = engine.allow[Protocol.TCP].fixed
+    (allowed,) = engine.leading.groups[Protocol.TCP].fixed
     assert allowed.terms == Terms(redirect=attempt("127.0.0.1:8080").endpoint)
     assert [rule.layer.rpartition(":")[2] for rule in (*denied, allowed)] == ["3", "3", "12"]
 

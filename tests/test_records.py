@@ -80,6 +80,7 @@ def test_an_attempt_has_the_fields_of_the_design():
         "result": "refused",
         "assurance": "denied",
         "count": 1,
+        "redirect": "",
         "seen": {},
     }
 

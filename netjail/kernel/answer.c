@@ -99,6 +99,9 @@ int nj_rename(struct nj_jail *jail, int32_t tid, const uint8_t *name, uint32_t s
 		return -ESRCH;
 	if (size > NJ_NAME_MAX)
 		return -ENAMETOOLONG;
+	// What it is led to may be this machine's, and would leave by the device.
+	if (task->call->steered)
+		return -EPERM;
 	memcpy(task->call->path, name, size);
 	task->call->held = true;
 	task->call->path_size = size;

@@ -31,6 +31,8 @@ class Ruling(msgspec.Struct, frozen=True):
     why: str = ""
     token: int = 0
     """Of the attempt, 0 if nobody asked for its result."""
+    stand_in: bool = False
+    """It is answered with what stands in for the name."""
 
 
 class Request:

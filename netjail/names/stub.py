@@ -245,6 +245,8 @@ class Stub:
             return
         finish = partial(self._finish, asked, ruling, protocol, send, retry)
         local = self._names.local(asked.name)
+        if local is None and ruling.stand_in:
+            local = self._names.stand_in(asked.name)
         if local is not None:
             finish(questions.local(asked, local))
             return

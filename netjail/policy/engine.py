@@ -18,19 +18,15 @@ from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, V
 from netjail.policy import wording
 from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
-from netjail.policy.index import Index, NameIndex
+from netjail.policy.group import Group
+from netjail.policy.leading import Leading
 from netjail.policy.naming import Naming
 from netjail.policy.paths import PathRule
-from netjail.policy.query import LISTENING, Query
+from netjail.policy.query import LISTENING, Query, names_it, stand_in
 from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.unix import Paths
 from netjail.policy.words import addresses, inner
 
-MANY = 256
-"""
-More rules than these that allow one name each are like a list: those names count that the
-jail asked for. Of fewer, and of what denies, each is looked up when a call may depend on it.
-"""
 _IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
 
 
@@ -42,58 +38,13 @@ class Match(msgspec.Struct, frozen=True):
     rule: Rule
 
 
-class Group(msgspec.Struct, frozen=True):
-    """The rules on IP of one kind that speak of one protocol."""
-
-    fixed: tuple[AddressRule, ...]
-    """Those that match some addresses whatever the world says."""
-    live: tuple[AddressRule, ...]
-    """Those that may match others; a list of addresses and names is among both."""
-    index: Index
-    """Finds the fixed ones: most attempts end here, however many rules."""
-    asked: tuple[AddressRule, ...]
-    """Those of the live ones that are asked about each attempt."""
-    named: NameIndex | None
-    """The others: more rules on one name each than can be looked up for a call."""
-    callers: Callers
-
-    @classmethod
-    def of(cls, rules: Iterable[Rule], protocol: Protocol, callers: Callers) -> Group:
-        """Sort the rules that apply to *protocol*."""
-        some = [r for r in rules if isinstance(r, AddressRule) and protocol in r.protocols]
-        fixed = tuple(rule for rule in some if rule.literal)
-        live = tuple(rule for rule in some if not rule.fixed)
-        single = [rule for rule in live if rule.target.hosts and rule.target.hosts.single]
-        # A denial is not for the jail to forget to ask for.
-        if len(single) <= MANY or callers.unknown:
-            return cls(fixed, live, Index.of(fixed), live, None, callers)
-        many = {id(rule) for rule in single}
-        asked = tuple(rule for rule in live if id(rule) not in many)
-        return cls(fixed, live, Index.of(fixed), asked, NameIndex.of(single), callers)
-
-    def fixed_on(self, query: Query) -> Sequence[AddressRule]:
-        """The fixed rules that could match one of the forms."""
-        taken = [r for r in self.index.on(query.forms) if r.takes(query.endpoint.port)]
-        return self.callers.heeded(taken, query.caller)
-
-    def live_on(self, query: Query) -> Sequence[AddressRule]:
-        """The live rules that could match."""
-        live = (*self.asked, *self.named.on(query.names())) if self.named else self.asked
-        taken = [rule for rule in live if rule.takes(query.endpoint.port)]
-        return self.callers.heeded(taken, query.caller)
-
-    def matching(self, query: Query) -> list[AddressRule]:
-        """The rules that match one of the forms; a pending one does not."""
-        fixed = [r for r in self.fixed_on(query) if any(map(r.matches, query.forms))]
-        live = [r for r in self.live_on(query) if any(query.hits(r, f) for f in query.forms)]
-        return fixed + [rule for rule in live if rule not in fixed]
-
-
 class Engine(msgspec.Struct, frozen=True):
     """The rules of one policy."""
 
     allow: dict[Protocol, Group]
+    """Without those that lead elsewhere."""
     deny: dict[Protocol, Group]
+    leading: Leading
     paths: Paths
     default: Decision
     error: int
@@ -111,9 +62,11 @@ class Engine(msgspec.Struct, frozen=True):
         allows, denies = list(allow), list(deny)
         welcome = Callers.of(allows, unknown=False)
         unwelcome = Callers.of(denies, unknown=True)
+        plain = [rule for rule in allows if not rule.terms.redirect]
         return cls(
-            {protocol: Group.of(allows, protocol, welcome) for protocol in _IP},
+            {protocol: Group.of(plain, protocol, welcome) for protocol in _IP},
             {protocol: Group.of(denies, protocol, unwelcome) for protocol in _IP},
+            Leading.of(allows, denies, (welcome, unwelcome), default, error),
             Paths.of(allows, denies, (welcome, unwelcome), default, error),
             default,
             error,
@@ -155,16 +108,19 @@ class Engine(msgspec.Struct, frozen=True):
         if query.protocol not in _IP:
             why = f"{query.protocol.value} sockets cannot be allowed in this version"
             return wording.fixed(Reason.STRUCTURE, why, errno.EPERM)
+        if name := stand_in(query.endpoint, query.facts):
+            return self.leading.by_name(query, name)
         group = self.deny[query.protocol]
         denials = group.live_on(query)
         verdict = self._denied(query, group.fixed_on(query), denials)
+        verdict = verdict or self.leading.by_address(query)
         if verdict is not None:
             return verdict
-        # A verdict stays true until the end only if no live denial could have come first.
-        lasting = not denials
+        # A verdict stays true until the end only if no live rule could have come first.
+        lasting = not denials and self.leading.settled(query)
         permissions = self.allow[query.protocol].fixed_on(query)
         rule = _covering(query, permissions)
-        if query.to_resolver() and not (rule and _names_it(rule, query)):
+        if query.to_resolver() and not (rule and names_it(rule)):
             return (
                 wording.own(query.endpoint)
                 if query.owner() is Owner.JAIL
@@ -260,9 +216,20 @@ class Engine(msgspec.Struct, frozen=True):
         elif isinstance(endpoint, Inet):
             for protocol in sorted(attempt.protocols & _IP, key=lambda member: member.value):
                 query = Query(attempt, protocol, endpoint, facts)
-                denying += self.deny[protocol].matching(query)
-                allowing += self.allow[protocol].matching(query)
+                denied, led, allowed = self._matching(query)
+                denying += denied
+                allowing += led + allowed
         return _once(Decision.DENY, denying) + _once(Decision.ALLOW, allowing)
+
+    def _matching(self, query: Query) -> tuple[list[AddressRule], ...]:
+        """The rules that deny, lead elsewhere, allow."""
+        if name := stand_in(query.endpoint, query.facts):
+            return self.leading.matching(query, name)
+        return (
+            self.deny[query.protocol].matching(query),
+            self.leading.groups[query.protocol].matching(query),
+            self.allow[query.protocol].matching(query),
+        )
 
 
 def _once(decision: Decision, rules: Iterable[Rule]) -> list[Match]:
@@ -274,11 +241,6 @@ def _once(decision: Decision, rules: Iterable[Rule]) -> list[Match]:
 def _spared(forms: Iterable[Address]) -> str:
     """The exceptions, behind their first ``!``, that let an address through."""
     return " !".join(map(wording.host, forms))
-
-
-# The rule means the name server itself: programs talk to it, and nobody sees the names.
-def _names_it(rule: AddressRule, query: Query) -> bool:
-    return bool(rule.ports) and rule.target.addresses.single
 
 
 def _covering(query: Query, rules: Sequence[AddressRule]) -> AddressRule | None:

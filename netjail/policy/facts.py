@@ -20,7 +20,8 @@ class Known(msgspec.Struct, frozen=True):
     how: str = ""
     """
     How it came that they are known: ``asked`` for by the jail, looked up for a ``rule``,
-    found by going back from the address (``reverse``).
+    found by going back from the address (``reverse``); of an address that was made up
+    for a name, ``stand-in``.
     """
     claimed: tuple[str, ...] = ()
     """What the owner of the address says; no reason to allow anything."""

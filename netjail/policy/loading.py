@@ -19,9 +19,10 @@ from netjail.errors import Place, RuleError
 from netjail.model import Decision
 from netjail.policy import files, rules
 from netjail.policy.collector import Collector
-from netjail.policy.engine import MANY, Engine
+from netjail.policy.engine import Engine
 from netjail.policy.errnos import error_named
 from netjail.policy.files import Shelf
+from netjail.policy.group import MANY
 from netjail.policy.rules import AddressRule
 from netjail.policy.sheets import Entry, Mode, Refusal, Sheet, Test
 

@@ -36,6 +36,8 @@ class Naming(msgspec.Struct, frozen=True):
     deny: NameIndex
     fixed: Index
     """Those that allow addresses."""
+    leading: NameIndex
+    """Those that lead elsewhere whoever means a name."""
     allow_callers: Callers
     deny_callers: Callers
     default: Decision
@@ -53,13 +55,15 @@ class Naming(msgspec.Struct, frozen=True):
         """Sort out the rules that count; *callers* are those of the allowing ones first."""
         allows = [rule for rule in allow if isinstance(rule, AddressRule)]
         denies = [rule for rule in deny if isinstance(rule, AddressRule)]
+        named = [rule for rule in allows if _of_names(rule)]
         return cls(
-            NameIndex.of(r for r in allows if r.target.hosts is not None or _any_host(r)),
+            NameIndex.of(rule for rule in named if not rule.terms.redirect),
             # One that leaves some port open leaves the name's address to be asked for.
             NameIndex.of(
                 r for r in denies if r.target.hosts and not r.ports and r.protocols >= _BOTH
             ),
-            Index.of(rule for rule in allows if rule.literal),
+            Index.of(rule for rule in allows if rule.literal and not rule.terms.redirect),
+            NameIndex.of(rule for rule in named if rule.terms.redirect),
             *callers,
             default,
             any(
@@ -76,11 +80,13 @@ class Naming(msgspec.Struct, frozen=True):
             return wording.refused(rule, name, 0, False, name)
         if name == "localhost" or name.endswith(".localhost"):  # RFC 6761, 6.3
             return wording.local(name)
-        for rule in self._allowing(attempt, name, facts):
+        for rule in self._allowing(self.allow, attempt, name, facts):
             return wording.allowed(rule, name)
         if self.default is Decision.ALLOW:
             why = "allowed by default"
             return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, name=name)
+        for rule in self._allowing(self.leading, attempt, name, facts):
+            return wording.led(rule, name)
         for rule in self._backwards(attempt, name, facts):
             return wording.allowed(rule, name)
         return wording.unnamed(name)
@@ -91,15 +97,18 @@ class Naming(msgspec.Struct, frozen=True):
         """Every rule that speaks of a look-up: those that deny, those that allow."""
         name = question.name
         backwards = self._backwards(attempt, name, facts)
-        allowing = self._allowing(attempt, name, facts)
-        return self._denying(attempt, name, facts), (*allowing, *backwards)
+        allowing = self._allowing(self.allow, attempt, name, facts)
+        leading = self._allowing(self.leading, attempt, name, facts)
+        return self._denying(attempt, name, facts), (*allowing, *leading, *backwards)
 
     def _denying(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
         met = _speaking(self.deny, name, facts)
         return self.deny_callers.heeded(met, lambda: facts.caller(attempt))
 
-    def _allowing(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
-        met = _speaking(self.allow, name, facts)
+    def _allowing(
+        self, rules: NameIndex, attempt: Attempt, name: str, facts: Facts
+    ) -> Sequence[AddressRule]:
+        met = _speaking(rules, name, facts)
         return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
 
     def _backwards(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
@@ -111,6 +120,15 @@ class Naming(msgspec.Struct, frozen=True):
         for known in facts.known(address).names:
             met += _speaking(self.allow, known, facts)
         return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
+
+
+def _of_names(rule: AddressRule) -> bool:
+    return rule.target.hosts is not None or _any_host(rule)
+
+
+def means(rule: AddressRule, name: str, search: tuple[str, ...]) -> bool:
+    """Whether a rule speaks of *name*, wherever that leads."""
+    return _of_names(rule) and _speaks_of(rule, name, search)
 
 
 def _any_host(rule: AddressRule) -> bool:

@@ -8,8 +8,9 @@ jail, for explaining a rule and for replaying a journal.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import reduce
+from typing import TypeGuard
 
 import msgspec
 
@@ -18,7 +19,7 @@ from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reaso
 from netjail.policy import loading, wording
 from netjail.policy.engine import Engine, Match
 from netjail.policy.facts import Facts
-from netjail.policy.query import Query
+from netjail.policy.query import Query, stand_in
 from netjail.policy.rules import AddressRule
 from netjail.policy.sheets import Refusal, Test
 
@@ -30,6 +31,7 @@ _CARRIERS: dict[type, frozenset[Protocol]] = {
     Netlink: frozenset({Protocol.NETLINK, Protocol.OTHER}),
 }
 _NETLINK = {Protocol.NETLINK}
+_REFUSED = errno.ECONNREFUSED
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -61,9 +63,8 @@ class Policy(msgspec.Struct, frozen=True):
         """Judge an attempt; the same answer for the same facts, and never an exception."""
         endpoint = attempt.endpoint
         if isinstance(endpoint, Question):
-            return _together(
-                engine.decide_name(attempt, endpoint, facts) for engine in self.engines
-            )
+            named = [engine.decide_name(attempt, endpoint, facts) for engine in self.engines]
+            return _leading(named, _together(named))
         if attempt.operation not in (Operation.CONNECT, Operation.SEND):
             return _structure(attempt)
         if not isinstance(endpoint, Inet | Unix):
@@ -71,7 +72,22 @@ class Policy(msgspec.Struct, frozen=True):
         protocols = attempt.protocols & _CARRIERS[type(endpoint)]
         if not protocols:
             return wording.fixed(Reason.MALFORMED, "the socket is of another family", errno.EINVAL)
-        return _together(self._by(engine, attempt, protocols, facts) for engine in self.engines)
+        verdicts = [self._by(engine, attempt, protocols, facts) for engine in self.engines]
+        verdict = _leading(verdicts, _together(verdicts))
+        if not isinstance(endpoint, Inet) or not _is_allowed(verdict):
+            return verdict
+        if not verdict.redirect:
+            name = stand_in(endpoint, facts)
+            return wording.nowhere_at_all(name, self.engines[0].error) if name else verdict
+        # The other policies have to allow the place that the call goes to as well.
+        there = msgspec.structs.replace(attempt, endpoint=verdict.redirect)
+        for engine, one in zip(self.engines, verdicts, strict=True):
+            if isinstance(one, Verdict) and one.redirect:
+                continue
+            other = self._by(engine, there, protocols, facts)
+            if not _is_allowed(other) or other.redirect or not _direct(other):
+                return other if not _is_allowed(other) else wording.torn(verdict, engine.error)
+        return verdict
 
     def matching(self, attempt: Attempt, facts: Facts) -> tuple[Match, ...]:
         """Every rule that matches an attempt, whichever decides: each policy's in turn."""
@@ -151,7 +167,8 @@ def _for_each(
     denied = [p for p, v in verdicts.items() if v.decision is Decision.DENY]
     # Nobody is there over the other protocol: whatever the descriptor is, the call
     # reaches only what is allowed. Else no program with threads could reach itself.
-    if allowed and all(verdicts[p].reason is Reason.NO_LISTENER for p in denied):
+    led = any(verdicts[protocol].redirect for protocol in allowed)
+    if allowed and not led and all(verdicts[p].reason is Reason.NO_LISTENER for p in denied):
         denied = []
     # The stub is where it goes then, whatever the descriptor is; it answers no ping.
     stubbed = next((v for v in verdicts.values() if v.reason is Reason.STUB), None)
@@ -159,6 +176,8 @@ def _for_each(
         return stubbed
     if pending and not denied:
         return Pending(frozenset(pending))
+    if not denied and len({verdicts[protocol].redirect for protocol in allowed}) > 1:
+        return wording.torn(verdicts[allowed[0]], engine.error)
     if not denied:
         verdict = verdicts[allowed[0]]
         return msgspec.structs.replace(
@@ -169,6 +188,18 @@ def _for_each(
     fix = verdicts[denied[0]].fix
     words = (allowed[0].value, denied[0].value)
     return wording.ambiguous(verdicts[allowed[0]], verdicts[denied[0]], words, fix)
+
+
+def _is_allowed(verdict: Verdict | Pending) -> TypeGuard[Verdict]:
+    return isinstance(verdict, Verdict) and verdict.decision is Decision.ALLOW
+
+
+def _leading(verdicts: Sequence[Verdict | Pending], all: Verdict | Pending) -> Verdict | Pending:
+    """What *all* policies allow together, led where one of them leads it."""
+    led = [one for one in verdicts if isinstance(one, Verdict) and one.redirect]
+    if not led or not _is_allowed(all):
+        return all
+    return led[0] if len({one.redirect for one in led}) == 1 else wording.torn(led[0], _REFUSED)
 
 
 def _together(verdicts: Iterable[Verdict | Pending]) -> Verdict | Pending:

@@ -12,12 +12,15 @@ import msgspec
 from netjail.endpoints import Address, Inet, canonical
 from netjail.model import Attempt, Owner, Protocol
 from netjail.policy import wording
+from netjail.policy.addresses import AddressSet
 from netjail.policy.facts import Caller, Facts
 from netjail.policy.hosts import Hosts
 from netjail.policy.rules import AddressRule
 from netjail.policy.targets import Target
 from netjail.policy.words import Live
 
+STAND_INS = AddressSet.of(["198.18.0.0/15"])
+"""What stands in for names that lead nowhere but by a rule: RFC 2544, on no network."""
 LISTENING = frozenset({Protocol.TCP, Protocol.UDP})
 """What carries bytes to a port that somebody has to listen on."""
 
@@ -63,27 +66,29 @@ class Query(msgspec.Struct):
 
         None: that hangs on a name being looked up.
         """
-        hit = self._aims(rule.target, form)
+        asks = rule.terms.redirect is None
+        hit = self._aims(rule.target, form, asks)
         for target in rule.exceptions:
             if hit is False:
                 break
-            excepted = self._aims(target, form)
+            excepted = self._aims(target, form, asks)
             if excepted is not False:
                 hit = None if excepted is None else False
         return hit
 
-    def _aims(self, target: Target, form: Address) -> str | bool | None:
+    def _aims(self, target: Target, form: Address, asks: bool) -> str | bool | None:
         if target.live is Live.SELF:
             return self.owner() is Owner.JAIL
         if target.live is Live.RESOLVER:
             return form in forms_of(self.facts.resolvers())
         if form in target.addresses:
             return True
-        return False if target.hosts is None else self._by_name(target.hosts, form)
+        return False if target.hosts is None else self._by_name(target.hosts, form, asks)
 
-    # One name is looked up for its rule; of many, those count that were asked for.
-    def _by_name(self, hosts: Hosts, form: Address) -> str | bool | None:
-        if hosts.single:
+    # One name is looked up for its rule; of many, those count that were asked for. So they
+    # do for a rule that leads elsewhere: its name need not be anybody's.
+    def _by_name(self, hosts: Hosts, form: Address, asks: bool) -> str | bool | None:
+        if hosts.single and asks:
             found = self.facts.addresses(hosts.single)
             if found is None:
                 self.pending.add(hosts.single)
@@ -99,6 +104,18 @@ class Query(msgspec.Struct):
         """Whether it goes to a configured name server, at its port."""
         carried = self.protocol in LISTENING and self.endpoint.port == 53
         return carried and bool(leads_to(self.facts.resolvers(), self.endpoint))
+
+
+def stand_in(endpoint: Inet, facts: Facts) -> str:
+    """The name that an address stands in for, "" if it is one itself."""
+    form = canonical(endpoint.address)[0]
+    known = facts.known(form) if form in STAND_INS else None
+    return known.names[0] if known and known.how == "stand-in" else ""
+
+
+def names_it(rule: AddressRule) -> bool:
+    """Whether a rule means a name server itself: programs talk to it, unheard."""
+    return bool(rule.ports) and rule.target.addresses.single
 
 
 def forms_of(found: Iterable[Address]) -> set[Address]:

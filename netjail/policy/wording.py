@@ -38,6 +38,34 @@ def allowed(rule: Rule, name: str = "", cacheable: bool = False) -> Verdict:
     )
 
 
+def led(rule: AddressRule, name: str = "") -> Verdict:
+    """A rule leads it elsewhere."""
+    redirect = rule.terms.redirect
+    why = _said(f"led to {redirect} by {rule.text} ({rule.layer})", rule)
+    return Verdict(
+        Decision.ALLOW, Reason.RULE, rule.text, rule.layer, why, name=name, redirect=redirect
+    )
+
+
+def nowhere(protocol: Protocol, name: str, port: int, error: int) -> Verdict:
+    """A name that was never looked up for real: no rule speaks of it at this port."""
+    why = f"no rule allows {protocol.value} to {name}:{port}, which rules lead elsewhere alone"
+    fix = to_allow_name(name, port)
+    return Verdict(Decision.DENY, Reason.DEFAULT, why=why, fix=fix, error=error, name=name)
+
+
+def nowhere_at_all(name: str, error: int) -> Verdict:
+    """What stands in for a name is no place to go to."""
+    why = f"{name} was not looked up for real, and no rule leads this call elsewhere"
+    return Verdict(Decision.DENY, Reason.DEFAULT, why=why, error=error, name=name)
+
+
+def torn(verdict: Verdict, error: int) -> Verdict:
+    """An allowed call that would be led to one place or another."""
+    why = "it would be led to different places, by the protocol or by the policy"
+    return Verdict(Decision.DENY, Reason.AMBIGUOUS, verdict.rule, verdict.layer, why, error=error)
+
+
 def refused(rule: Rule, spared: str, error: int, cacheable: bool, name: str = "") -> Verdict:
     """A deny rule matches; *spared* is the exception that would let this one through."""
     return Verdict(

@@ -147,6 +147,8 @@ class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):
     result: str
     """``refused``; empty while the call runs: a ``result`` line follows."""
     assurance: str
+    redirect: str = ""
+    """Where the call goes instead, as ``127.0.0.1:8443``; of a look-up, where its rule leads."""
     count: int = 1
     """How many calls this line stands for. Lines with the same *id* add up: see ``repeat``."""
     seen: Seen = Seen()

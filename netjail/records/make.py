@@ -210,6 +210,7 @@ def attempt_record(
         reason=verdict.reason.value,
         why=plain(verdict.why),
         fix=plain(verdict.fix),
+        redirect=str(verdict.redirect) if choose(verdict, audit).leads else "",
         proc=who,
         result="" if choose(verdict, audit).runs else "refused",
         assurance=assurance,

@@ -9,9 +9,7 @@ loop is woken by the signal that its timer sends.
 from __future__ import annotations
 
 import errno
-import struct
 from collections import deque
-from socket import AF_INET, AF_INET6
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -25,6 +23,7 @@ from netjail.policy.facts import UNKNOWN, Caller
 from netjail.policy.query import leads_to
 from netjail.policy.sheets import Refusal
 from netjail.stops import Descriptor
+from netjail.supervisor.elsewhere import sockaddr
 from netjail.tree import Lineage
 
 if TYPE_CHECKING:
@@ -75,6 +74,7 @@ class Desk:
             means = Inet(leads_to(self._world.resolvers(), endpoint)[0], endpoint.port)
             place = self._stands_in().lead(means)
             port = self._port(stop.tid)
+            self._jail.lead(stop.tid, sockaddr(place, stop.name or b""))
         except TraceeGone:
             raise
         except (OSError, RuntimeError, LookupError, KernelError) as error:
@@ -87,7 +87,6 @@ class Desk:
             if protocol in attempt.protocols:
                 self._stands_in().admit(protocol, place, port, asker)
         self._jail.source(place, _as_written(means, endpoint))
-        self._jail.lead(stop.tid, _sockaddr(place, stop.name or b""))
         return None
 
     def _port(self, tid: int) -> int | None:
@@ -173,11 +172,11 @@ class Desk:
             port = port_wanted(who.process.argv, question.name)
             fix = wording.to_allow_name(question.name, port)
             verdict = msgspec.structs.replace(verdict, fix=fix)
-        runs = choose(verdict, self._plan.audit).runs
-        token = self._book.note(attempt, verdict, who, runs)
-        if runs:
+        action = choose(verdict, self._plan.audit)
+        token = self._book.note(attempt, verdict, who, action.runs)
+        if action.runs:
             self._open |= {token} if token else set()
-            return Ruling(None, "", token)
+            return Ruling(None, "", token, stand_in=action.leads)
         return Ruling(self._code(question.name), verdict.why, token)
 
     def _code(self, name: str) -> int:
@@ -208,12 +207,3 @@ def _as_written(means: Inet, endpoint: Inet) -> Inet:
     """With the scope id that the program gave: its resolver compares that too."""
     scoped = getattr(endpoint.address, "scope_id", None)
     return endpoint if scoped else means
-
-
-def _sockaddr(place: Inet, instead_of: bytes) -> bytes:
-    """*place* in the family of the address that it replaces."""
-    packed = place.address.packed
-    if struct.unpack_from("=H", instead_of)[0] != AF_INET6:
-        return struct.pack("=H", AF_INET) + struct.pack("!H", place.port) + packed + bytes(8)
-    mapped = packed if len(packed) == 16 else bytes(10) + b"\xff\xff" + packed
-    return struct.pack("=H", AF_INET6) + struct.pack("!HI", place.port, 0) + mapped + bytes(4)

@@ -23,6 +23,7 @@ from netjail.sockets import certain
 from netjail.supervisor import listening
 from netjail.supervisor.book import Book
 from netjail.supervisor.desk import Desk
+from netjail.supervisor.elsewhere import redirect
 from netjail.supervisor.ending import not_started, still_there, unpinned
 from netjail.supervisor.pin import by_path, pin
 from netjail.supervisor.world import World
@@ -66,8 +67,7 @@ class Supervisor:
 
         :raises NetjailError: where netjail cannot go on; the jail ends with this process.
         """
-        owners = Owners()
-        links = self._links
+        owners, links = Owners(), self._links
         jail = Jail(program, key, links, owners, self._plan.policy.by_caller)
         supervise_alone(links.front)
         self._jail = jail
@@ -97,10 +97,8 @@ class Supervisor:
                 handler(self, event)
         except TraceeGone as error:  # killed between its stop and our answer
             self._jail.check_gone(event.stop, error)
-        return not (self._shared.give_up or self._over())
-
-    def _over(self) -> bool:
-        return self._status is not None and self._plan.orphans == "kill"
+        over = self._status is not None and self._plan.orphans == "kill"
+        return not (self._shared.give_up or over)
 
     # ---- events ----
 
@@ -167,10 +165,11 @@ class Supervisor:
 
     def _steer(self, event: Event, attempt: Attempt, verdict: Verdict, led: bool) -> Verdict | None:
         """Lead a call that runs to where it may go; or why that cannot be."""
+        assert event.stop is not None
         if led:
-            assert event.stop is not None
-            who = self._tree.of(event.tid, attempt.process)
-            return self._desk.lead(event.stop, attempt, who)
+            return self._desk.lead(event.stop, attempt, self._tree.of(event.tid, attempt.process))
+        if verdict.redirect and not self._plan.audit:
+            return redirect(self._jail, event.stop, verdict.redirect)
         if not self._plan.audit and by_path(self._plan.policy, attempt, verdict):
             return pin(self._jail, event.tid, self._world.unix(attempt))
         return None

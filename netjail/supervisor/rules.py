@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from netjail.model import Protocol
 from netjail.records import RuleRecord, rule_record
 
 if TYPE_CHECKING:
     from netjail.policy import Policy
-    from netjail.policy.engine import Group
-    from netjail.policy.paths import PathRule
-    from netjail.policy.rules import Rule
 
 
 def rules_of(policy: Policy) -> list[RuleRecord]:
@@ -21,8 +15,8 @@ def rules_of(policy: Policy) -> list[RuleRecord]:
     found: dict[tuple[str, str], RuleRecord] = {}
     for engine in policy.engines:
         for kind, rules in (
-            ("allow", _all(engine.allow, engine.allow_paths)),
-            ("deny", _all(engine.deny, engine.deny_paths)),
+            ("allow", engine.allowing),
+            ("deny", engine.denying),
         ):
             for rule in rules:
                 if (rule.layer, rule.text) not in found:
@@ -38,15 +32,9 @@ def written(policy: Policy) -> dict[str, object]:
         "layers": [
             {
                 "default": engine.default.value,
-                "allow": sorted({r.text for r in _all(engine.allow, engine.allow_paths)}),
-                "deny": sorted({r.text for r in _all(engine.deny, engine.deny_paths)}),
+                "allow": sorted({rule.text for rule in engine.allowing}),
+                "deny": sorted({rule.text for rule in engine.denying}),
             }
             for engine in policy.engines
         ],
     }
-
-
-def _all(groups: Mapping[Protocol, Group], paths: Iterable[PathRule]) -> Iterator[Rule]:
-    for group in groups.values():
-        yield from chain(group.fixed, group.live)
-    yield from paths

@@ -144,6 +144,9 @@ class World:
         endpoint = attempt.endpoint
         if not isinstance(endpoint, Inet) or verdict.reason is Reason.STUB:
             return verdict, None
+        if verdict.redirect and self._deserted(attempt, verdict.redirect):
+            why = f"{verdict.why}; nobody listens there"
+            verdict = msgspec.structs.replace(verdict, why=why)
         form = canonical(endpoint.address)[0]
         if form.is_loopback:
             return verdict, None
@@ -154,6 +157,10 @@ class World:
         if verdict.name or not known.names:
             return verdict, known
         return msgspec.structs.replace(verdict, name=known.names[0]), known
+
+    def _deserted(self, attempt: Attempt, place: Inet) -> bool:
+        there = msgspec.structs.replace(attempt, endpoint=place)
+        return all(self.owner(there, one) is Owner.NOBODY for one in attempt.protocols)
 
     def seen(self, attempt: Attempt, known: Known | None) -> Seen:
         """What there is to know of *attempt*, for the journal: whoever replays it will ask."""
