@@ -14,7 +14,7 @@ from netjail.cli.group import group
 from netjail.endpoints import Unix
 from netjail.errors import Place
 from netjail.model import Protocol
-from netjail.policy.coverage import covering, covers
+from netjail.policy.coverage import Near, covering, covers
 from netjail.policy.rules import AddressRule, parse
 
 
@@ -244,3 +244,33 @@ def test_what_is_said_to_be_covered_is(text, others):
 def test_a_rule_covers_itself(text):
     one, other = parse(text, Place(""), ""), parse(text, Place(""), "")
     assert covers(one, other)
+
+
+SOME = [
+    *("any", "*", ":443", "public", "self", "resolver", "192.0.2.1", "192.0.2.0/24"),
+    *("10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9:80", "10.1.0.0/16 !10.1.2.3", "0.0.0.0/0"),
+    *("2001:db8::/32", "::/0", "a.example", "*.example", ".example", ".a.example:443"),
+    "unix:/run/*",
+]
+
+
+@given(st.lists(st.sampled_from(SOME), max_size=8))
+def test_what_is_far_from_a_rule_has_no_part_in_covering_it(texts):
+    rules = [parse(text, Place("--allow"), "--allow") for text in texts]
+    near = Near(rules)
+    for rule in rules:
+        others = [other for _, other in near.to(rule)]
+        assert others == [other for other in rules if other in others], "in their order"
+        assert [o for o in rules if covers(o, rule) and o not in others] == []
+        assert bool(covering(rule, others)) == bool(covering(rule, rules))
+
+
+def test_many_rules_are_not_compared_each_with_each():
+    rules = [
+        parse(text, Place("--allow"), "--allow")
+        for number in range(5000)
+        for text in (f"10.{number >> 8}.{number & 255}.0/24", f"host{number}.example")
+    ]
+    near = Near([*rules, rules[0]])
+    assert [number for number, _ in near.to(rules[0])] == [0, 10_000]
+    assert sum(len(near.to(rule)) for rule in rules) == 10_001

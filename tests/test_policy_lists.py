@@ -305,6 +305,12 @@ def test_a_list_lies_beside_the_file_that_names_it(tmp_path, monkeypatch):
         Policy.load(Rules(allow=("@names.txt",)))
 
 
+def test_a_tilde_is_the_users_home(written, tmp_path, monkeypatch):
+    written("a.b\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert target("@~/list:443").hosts == names("a.b")
+
+
 @pytest.fixture
 def beside(tmp_path, monkeypatch):
     """A policy that is found, and the list beside it."""

@@ -14,7 +14,7 @@ from netjail.endpoints import Unix
 from netjail.errors import Place, RuleError, UsageError
 from netjail.policy import brokers
 from netjail.policy.addresses import AddressSet
-from netjail.policy.coverage import covering, covers
+from netjail.policy.coverage import Near, covering, covers
 from netjail.policy.destination import parse
 from netjail.policy.explain import Setting, explain, program
 from netjail.policy.explanation import Explanation
@@ -86,8 +86,9 @@ def _alone(error: RuleError) -> str:
 
 
 def _unreachable(lists: _Lists) -> Iterator[Finding]:
+    near = Near(lists.deny)
     for rule in lists.allow:
-        over = covering(rule, lists.deny)
+        over = covering(rule, [other for _, other in near.to(rule)])
         if over:
             message = f"allow {rule.text} is never used: {_named(over, 'deny')} it all"
             yield Finding(rule.place, "unreachable", message, "remove it, or narrow the denial")
@@ -95,8 +96,11 @@ def _unreachable(lists: _Lists) -> Iterator[Finding]:
 
 def _useless(lists: _Lists) -> Iterator[Finding]:
     for kind, rules in (("allow", lists.allow), ("deny", lists.deny)):
+        near = Near(rules)
         for at, rule in enumerate(rules):
-            yield from _idle(kind, rule, rules[:at], rules[at + 1 :])
+            others = near.to(rule)
+            before = [other for number, other in others if number < at]
+            yield from _idle(kind, rule, before, [o for number, o in others if number > at])
 
 
 def _idle(kind: str, rule: Rule, before: list[Rule], after: list[Rule]) -> Iterator[Finding]:
@@ -157,7 +161,7 @@ _ANY_SOCKET = (Unix(b"/x" * 40), Unix(b"x" * 80, abstract=True))
 
 def _every_host(rule: AddressRule) -> bool:
     others = (addresses("public") - family for family in _FAMILIES)
-    return any(not other - rule.target.addresses for other in others)
+    return any(map(rule.target.addresses.covers, others))
 
 
 def _every_socket(rule: PathRule) -> bool:

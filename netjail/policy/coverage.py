@@ -8,11 +8,12 @@ taken not to.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 from netjail.policy.addresses import EVERYTHING, AddressSet
-from netjail.policy.hosts import Hosts
+from netjail.policy.hosts import Hosts, parents
 from netjail.policy.paths import PathRule, body
 from netjail.policy.rules import AddressRule, Ports, Rule
 from netjail.policy.targets import Target
@@ -37,6 +38,8 @@ def _together(rule: AddressRule, others: Sequence[AddressRule]) -> Iterable[Addr
     needed: dict[int, AddressRule] = {}
     for protocol in rule.protocols:
         carrying = [other for other in others if protocol in other.protocols]
+        if not AddressSet.union(map(reach, carrying)).covers(reach(rule)):
+            return ()
         for port in _cut(rule.ports, [other.ports for other in carrying]):
             left = reach(rule)
             for other in (one for one in carrying if one.takes(port)):
@@ -55,6 +58,66 @@ def _cut(ports: Ports, others: Iterable[Ports]) -> Iterator[int]:
     for first, last in ports or _EVERY_PORT:
         cuts = sorted({first, last + 1, *(edge for edge in edges if first < edge <= last)})
         yield from (low for low, _ in pairwise(cuts))
+
+
+class Near:
+    """
+    Which of *rules* could cover others, or have a part in it.
+
+    What speaks of few addresses or names is found by them, the rest is always asked.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._rules = tuple(rules)
+        self._others: list[int] = []
+        self._spans: list[tuple[int, int, int]] = []
+        self._names: dict[str, list[int]] = {}
+        for number, rule in enumerate(self._rules):
+            span, hosts = _span(rule), _hosts(rule)
+            if span:
+                self._spans.append((*span, number))
+            if hosts:
+                for name in hosts.exact | hosts.below:
+                    self._names.setdefault(name, []).append(number)
+            if not span and not hosts:
+                self._others.append(number)
+        self._spans.sort()
+        # How far those up to each reach: where to begin to look.
+        self._ends = list(accumulate((end for _, end, _ in self._spans), max))
+
+    def to(self, rule: Rule) -> list[tuple[int, Rule]]:
+        """Each with its number, in their order."""
+        found = set(self._others)
+        if isinstance(rule, AddressRule):
+            found |= self._beside(rule.target.addresses)
+            hosts = rule.target.hosts
+            for name in hosts.exact | hosts.below if hosts else ():
+                for domain in (name, *parents(name)):
+                    found.update(self._names.get(domain, ()))
+        return [(number, self._rules[number]) for number in sorted(found)]
+
+    def _beside(self, addresses: AddressSet) -> set[int]:
+        if not addresses:
+            return set()
+        first, end = addresses.edges[0], addresses.edges[-1]
+        low, high = bisect_right(self._ends, first), bisect_left(self._spans, (end, 0, 0))
+        return {number for _, its_end, number in self._spans[low:high] if its_end > first}
+
+
+_NARROW = 1 << 96
+"""Addresses between the ends of what is worth finding by them."""
+
+
+def _span(rule: Rule) -> tuple[int, int] | None:
+    if not isinstance(rule, AddressRule) or not rule.target.addresses:
+        return None
+    first, end = rule.target.addresses.edges[0], rule.target.addresses.edges[-1]
+    return (first, end) if end - first < _NARROW and rule.target.live is None else None
+
+
+def _hosts(rule: Rule) -> Hosts | None:
+    hosts = rule.target.hosts if isinstance(rule, AddressRule) else None
+    return hosts if hosts and len(hosts.exact) + len(hosts.below) <= 2 else None
 
 
 def covers(one: Rule, other: Rule) -> bool:
@@ -91,7 +154,7 @@ def _target(one: AddressRule, other: AddressRule) -> bool:
     if one.fixed and one.target.addresses == EVERYTHING and not one.exceptions:
         return True
     if one.fixed and other.fixed:
-        return not reach(other) - reach(one)
+        return reach(one).covers(reach(other))
     spared = all(exception in other.exceptions for exception in one.exceptions)
     return spared and _whole(one.target, other.target)
 
@@ -100,7 +163,7 @@ def _whole(one: Target, other: Target) -> bool:
     if other.live is not None or one.live is not None:
         return one.live is other.live
     named = not other.hosts or (one.hosts is not None and _names(one.hosts, other.hosts))
-    return named and not other.addresses - one.addresses
+    return named and one.addresses.covers(other.addresses)
 
 
 # A label that no list has stands for all that is below a domain.

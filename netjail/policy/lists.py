@@ -27,7 +27,7 @@ def read(text: str, source: Source) -> Target:
 
     :raises RuleError: if it cannot be read, or lines of it are not understood.
     """
-    path = text[1:]
+    path = os.path.expanduser(text[1:])  # the shell does so at the start of a word only
     if source.place.line:
         path = os.path.join(os.path.dirname(source.place.source), path)
     try:
