@@ -19,6 +19,7 @@ from jail import USERS, Runner, User, needs
 from town import Town, town
 
 from netjail.policy import Policy, Rules, document, presets
+from netjail.policy.check import check
 from netjail.policy.rules import SCHEMES
 from netjail.policy.words import WORDS
 
@@ -102,7 +103,9 @@ def test_every_policy_is_one(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for block in policies(page):
         path = write(block, tmp_path)
-        Policy.load(Rules(files=(str(path),), expired_fails=True))
+        policy = Policy.load(Rules(files=(str(path),), expired_fails=True))
+        failed = [finding for finding in check(policy) if finding.kind == "test"]
+        assert not failed, block.place
 
 
 def test_every_key_has_an_example():
