@@ -7,13 +7,16 @@ lines for netjail.toml. Nothing else is known to whoever sits there.
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pexpect
 import pytest
-from jail import USERS, Runner, User, needs
+from jail import USERS, Runner, User, needs, unmet
+from test_inbound import THIS, Wire
 from town import Town, town
 
 PROMPT = "new-user> "
@@ -55,14 +58,13 @@ STORIES = [
 
 
 class Terminal:
-    """A shell in the town."""
+    """A shell, begun by *words*."""
 
-    def __init__(self, town: Town) -> None:
-        self.town = town
-        command = [*town.words, "bash", "--noprofile", "--norc", "--noediting", "-i"]
+    def __init__(self, words: list[str], environment: dict[str, str], folder: Path) -> None:
+        command = [*words, "bash", "--noprofile", "--norc", "--noediting", "-i"]
         self._terminal = pexpect.spawn(
-            command[0], command[1:], env={**town.environment, "PS1": PROMPT, "PS2": ""},
-            cwd="/", echo=False, timeout=60, encoding="utf-8", dimensions=(50, 90),
+            command[0], command[1:], env={**environment, "PS1": PROMPT, "PS2": ""},
+            cwd=str(folder), echo=False, timeout=60, encoding="utf-8", dimensions=(50, 90),
         )  # fmt: skip
         self._terminal.expect_exact(PROMPT)
 
@@ -71,6 +73,11 @@ class Terminal:
         self._terminal.sendline(line)
         self._terminal.expect_exact(PROMPT)
         return self._terminal.before.replace("\r", "")
+
+    def start(self, line: str, until: str) -> None:
+        """Begin what goes on until :meth:`type` types for it."""
+        self._terminal.sendline(line)
+        self._terminal.expect_exact(until)
 
     def status(self) -> int:
         return int(self.type("echo $?"))
@@ -89,12 +96,17 @@ def user() -> User:
 
 
 @pytest.fixture
-def terminal(runner: Runner) -> Iterator[Terminal]:
+def world(runner: Runner) -> Iterator[Town]:
     needs("bash", "curl", "git")
     with town(runner) as made:
-        opened = Terminal(made)
-        yield opened
-        opened.close()
+        yield made
+
+
+@pytest.fixture
+def terminal(world: Town) -> Iterator[Terminal]:
+    opened = Terminal(world.words, world.environment, Path("/"))
+    yield opened
+    opened.close()
 
 
 def fixes(screen: str) -> str:
@@ -114,44 +126,98 @@ def jailed(command: str, options: str = "") -> str:
     return f"netjail trace {options} -- sh -c {shlex.quote(command)}"
 
 
-def natively(terminal: Terminal, command: str, words: list[str]) -> str:
+def natively(world: Town, terminal: Terminal, command: str, words: list[str]) -> str:
     """What the command prints without a jail; it can, and the servers see it."""
     shown = terminal.type(f"({command})")
     assert terminal.status() == 0, shown
-    assert set(words) <= set(terminal.town.seen)
+    assert set(words) <= set(world.seen)
     terminal.type("rm -rf out project")
-    for site in terminal.town.sites:
+    for site in world.sites:
         site.seen.clear()
     return shown
 
 
 @pytest.mark.parametrize(("command", "words"), STORIES)
-def test_the_options_are_pasted(terminal, command, words):
-    shown = natively(terminal, command, words)
+def test_the_options_are_pasted(world, terminal, command, words):
+    shown = natively(world, terminal, command, words)
     options = ""
     for number in range(ROUNDS):
         screen = terminal.type(jailed(command, options))
         new = fixes(screen)
         if not new:
             break
-        assert number or not terminal.town.seen, "it was denied"
+        assert number or not world.seen, "it was denied"
         options += f" {new}"
     assert ", none denied" in screen
     assert screen.startswith(shown)
-    assert set(words) <= set(terminal.town.seen)
+    assert set(words) <= set(world.seen)
 
 
 @pytest.mark.parametrize(("command", "words"), STORIES)
-def test_the_file_is_pasted(terminal, command, words):
-    shown = natively(terminal, command, words)
+def test_the_file_is_pasted(world, terminal, command, words):
+    shown = natively(world, terminal, command, words)
     for number in range(ROUNDS):
         screen = terminal.type(jailed(command))
         if ", none denied" in screen:
             break
-        assert number or not terminal.town.seen, "it was denied"
+        assert number or not world.seen, "it was denied"
         file, lines = addition(screen)
         terminal.paste(lines, file)
     assert ", none denied" in screen
     assert screen.startswith(shown)
-    assert set(words) <= set(terminal.town.seen)
+    assert set(words) <= set(world.seen)
     assert screen.count("netjail: policy /srv/project/netjail.toml") == 1
+
+
+# -- A server that other machines shall reach ---------------------------------
+
+SERVE = """
+import socket
+server = socket.create_server(("0.0.0.0", 8080))
+print("ready", flush=True)
+input()
+"""
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    needs("unshare", "nsenter", "ip")
+    if os.geteuid():
+        unmet("two machines need root")
+    made = Wire()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server(wire: Wire, runner: Runner) -> Iterator[Callable[[str], tuple[bool, str]]]:
+    """Serve at a shell: whether another machine gets in, and what the screen says then."""
+    words = ["nsenter", "-t", wire.this, "-n", "--", *runner.user.prefix]
+    terminal = Terminal(words, runner.environment, runner.workdir)
+
+    def serve(options: str | None) -> tuple[bool, str]:
+        jail = "" if options is None else f"python3 -m netjail trace {options} -- "
+        terminal.start(f"{jail}python3 -c {shlex.quote(SERVE)}", "ready")
+        (error,) = wire.visit(wire.other, 8080, THIS)
+        return error == 0, terminal.type("")
+
+    yield serve
+    terminal.close()
+
+
+def test_a_listener_is_opened_by_the_option(server):
+    assert server(None)[0]
+    entered, screen = server("")
+    assert not entered
+    assert server(re.findall("to open: (.*)", screen)[0])[0]
+
+
+def test_a_listener_is_opened_by_the_file(server, runner):
+    entered, screen = server("")
+    assert not entered
+    ((file, line),) = re.findall("to open, at the top of (.*): (.*)", screen)
+    (runner.workdir / file).write_text(f"{line}\n")
+    os.chown(runner.workdir / file, runner.user.uid, -1)
+    entered, screen = server("")
+    assert entered
+    assert f"netjail: policy {runner.workdir}/{file}" in screen
