@@ -15,7 +15,6 @@ from netjail.formats import FORMATS
 
 if TYPE_CHECKING:
     from netjail.formats.document import Document
-    from netjail.report import Report
 
 _EXAMPLES = """\b
 netjail report run.jsonl
@@ -91,7 +90,6 @@ def _report(
 ) -> None:
     from netjail.cli.target import STDOUT, parse, step_summary
     from netjail.errors import UsageError
-    from netjail.formats.compose import compose
 
     if not journals:
         raise UsageError("no journal given", "netjail report JOURNAL...; --events writes one")
@@ -99,7 +97,7 @@ def _report(
     targets = [target] + ([step_summary()] if summary else [])
     for one in targets:
         one.check()
-    document = compose(_read(journals))
+    document = _read(journals)
     for one in targets:
         if one.path == STDOUT and one.format == "text":
             _show(document, verbose, color)
@@ -115,18 +113,11 @@ def _show(document: Document, verbose: bool, color: str) -> None:
     click.echo(text, nl=False, color=True)
 
 
-def _read(journals: tuple[str, ...]) -> Report:
-    from netjail.journal import read_journal
-    from netjail.report import Report
-    from netjail.report.reading import Reader
+def _read(journals: tuple[str, ...]) -> Document:
+    from netjail.api import make_report
 
-    report = Report()
-    report.keep_details()
-    reader = Reader(report)
     with _progress(journals) as tell:
-        for path in journals:
-            reader.take(read_journal(path, tell), path)
-    return report
+        return make_report(*journals, tell=tell)
 
 
 @contextmanager

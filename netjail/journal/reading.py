@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from io import BufferedReader, FileIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from netjail.errors import JournalError
 
 if TYPE_CHECKING:
-    from io import BufferedReader
     from pathlib import Path
 
     from netjail.records import Record
@@ -65,12 +65,13 @@ def _broken(path: str | Path, torn: Torn, why: str) -> JournalError:
 
 
 _GZIP = b"\x1f\x8b"
+_CHUNK = 1 << 20
 _LINES = 1 << 14  # between two calls of *tell*
 
 
 def _lines(path: str | Path, tell: Callable[[int], None] | None) -> Iterator[bytes]:
     try:
-        with open(path, "rb") as file:
+        with BufferedReader(FileIO(path), _CHUNK) as file:
             yield from _told(_plain(file), file, tell) if tell else _plain(file)
     except OSError as error:
         # gzip's own errors have no errno.
@@ -78,7 +79,7 @@ def _lines(path: str | Path, tell: Callable[[int], None] | None) -> Iterator[byt
         raise JournalError(f"cannot read the journal {path}: {why}") from error
 
 
-def _plain(file: BufferedReader) -> Iterator[bytes]:
+def _plain(file: BufferedReader[FileIO]) -> Iterator[bytes]:
     """The lines of *file*, whether it is compressed or not."""
     if file.peek(2)[:2] != _GZIP:
         yield from file
@@ -100,7 +101,7 @@ def _plain(file: BufferedReader) -> Iterator[bytes]:
 
 
 def _told(
-    lines: Iterator[bytes], file: BufferedReader, tell: Callable[[int], None]
+    lines: Iterator[bytes], file: BufferedReader[FileIO], tell: Callable[[int], None]
 ) -> Iterator[bytes]:
     at = 0
     for number, line in enumerate(lines):

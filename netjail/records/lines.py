@@ -12,8 +12,10 @@ import msgspec
 
 SCHEMA = "netjail/event/1"
 
+# gc=False: nothing here can be part of a cycle, and of large journals there are millions.
 
-class Dest(msgspec.Struct, frozen=True):
+
+class Dest(msgspec.Struct, frozen=True, gc=False):
     """Where to; the fields that do not apply are empty."""
 
     ip: str = ""
@@ -35,7 +37,7 @@ class Dest(msgspec.Struct, frozen=True):
     """Any other family, in words."""
 
 
-class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
+class Seen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """
     What the policy could ask of the world about an attempt, so that it can be judged
     again elsewhere: see ``policy.Facts``. Fields that say nothing are left out.
@@ -62,7 +64,7 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True):
     """The same of *path*."""
 
 
-class Proc(msgspec.Struct, frozen=True):
+class Proc(msgspec.Struct, frozen=True, gc=False):
     """Who asked."""
 
     id: int
@@ -124,7 +126,7 @@ class StartRecord(_Line, frozen=True, kw_only=True, tag="start"):
     """What is left out on purpose: ``arguments``."""
 
 
-class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):
+class AttemptRecord(_Line, frozen=True, kw_only=True, gc=False, tag="attempt"):
     """One network call, written before the program learns its result."""
 
     id: int
@@ -154,7 +156,7 @@ class AttemptRecord(_Line, frozen=True, kw_only=True, tag="attempt"):
     seen: Seen = Seen()
 
 
-class ResultRecord(_Line, frozen=True, kw_only=True, tag="result"):
+class ResultRecord(_Line, frozen=True, kw_only=True, gc=False, tag="result"):
     """What the kernel answered to an attempt that was let through."""
 
     id: int
@@ -165,7 +167,7 @@ class ResultRecord(_Line, frozen=True, kw_only=True, tag="result"):
     """
 
 
-class ProcessRecord(_Line, frozen=True, kw_only=True, tag="process"):
+class ProcessRecord(_Line, frozen=True, kw_only=True, gc=False, tag="process"):
     """A process after a fork or an exec; *id* never recurs, pids do."""
 
     id: int

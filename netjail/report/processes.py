@@ -8,7 +8,7 @@ from netjail.records.lines import Proc, ProcessRecord
 
 PROCESSES = 2000
 """Processes kept, of all runs together."""
-_DESTINATIONS = 64
+_DESTINATIONS = 24
 
 
 class Known(msgspec.Struct):
