@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 
 import pytest
 from jail import needs
+
+from netjail import records
+from netjail.policy import Policy, Rules
 
 REFUSED = errno.ECONNREFUSED
 
@@ -206,3 +210,28 @@ def test_a_program_that_is_replaced_stays_what_it_was(trace, native, serve, poli
     good = f"{programs}/good"
     assert result.stdout == f"{good} 0\n{good} (deleted) 0\n", result.stderr
     assert server.accepted == 2
+
+
+@pytest.mark.parametrize("who", ["exe", "parent"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param("GOOD fork 4 exec EVIL reach TO reach TO", id="a-child"),
+        pytest.param("EVIL bind GOOD exec GOOD reach TO", id="bound-over-its-path"),
+        pytest.param("GOOD daemon exec EVIL reach TO", id="a-daemon"),
+    ],
+)
+def test_a_journal_says_what_was_known_of_the_caller(runner, serve, programs, way, who):
+    """Judged again by what it holds, each call gets the verdict that it got."""
+    server = serve("tcp")
+    path = runner.workdir / "policy.toml"
+    path.write_text(allowing(server, **{who: programs / "good"}))
+    words = steps(programs, way, server)
+    result = runner.trace("--policy", str(path), command=words)
+    policy = Policy.load(Rules(files=(str(path),)))
+    lines = [line for line in result.events if line["type"] == "attempt"]
+    assert lines
+    for line in lines:
+        record = records.decode(json.dumps(line).encode())
+        again = policy.decide(records.attempt_of(record), records.Replayed(record))
+        assert (again.decision.value, again.why) == (record.verdict, record.why)

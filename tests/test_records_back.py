@@ -14,7 +14,7 @@ from netjail import records
 from netjail.endpoints import Netlink, Question, Unix, Unknown, Unspecified
 from netjail.model import Decision, Operation, Owner, Process, Protocol, Reason, Verdict
 from netjail.policy import Policy, Rules
-from netjail.policy.facts import Known, Seen
+from netjail.policy.facts import UNKNOWN, Caller, Known, Seen
 from netjail.records import back
 from netjail.stops import Descriptor
 
@@ -179,3 +179,17 @@ def test_it_is_judged_again_as_it_was(rules, of, seen, known):
     verdict = policy.decide(of, truth)
     again = policy.decide(of, back.Replayed(there_and_back(of, verdict, seen, known)))
     assert again == verdict
+
+
+def caller_of(seen):
+    return back.Replayed(there_and_back(attempt(), seen=seen)).caller(attempt())
+
+
+def test_who_asked_comes_back():
+    found = caller_of(Seen(caller=Caller("/usr/bin/curl", (), True, ("/bin/sh", ""), True)))
+    assert (found.exe, found.ancestors, found.rooted) == ("/usr/bin/curl", ("/bin/sh", ""), True)
+    assert not found.whole  # its words are hidden
+    assert caller_of(Seen(caller=UNKNOWN)).exe == ""
+    # No rule asked: what the kernel called it has to do.
+    guessed = caller_of(Seen())
+    assert (guessed.exe, guessed.ancestors, guessed.rooted) == (CURL.exe, (), False)

@@ -15,8 +15,7 @@ from netjail.formats import document as doc
 from netjail.formats.results import outcome, run_of
 from netjail.model import QUIET, Decision, Reason
 from netjail.policy.words import addresses
-from netjail.records import now, plain, proto, stamp
-from netjail.records.make import error_name
+from netjail.records import error_name, now, plain, proto, stamp
 from netjail.report import Group, Report
 from netjail.report.processes import Known
 

@@ -22,7 +22,7 @@ from netjail.kernel._core import ffi, lib
 from netjail.kernel.links import Links, check
 from netjail.kernel.owners import Owners
 from netjail.model import Process
-from netjail.policy.facts import Caller
+from netjail.policy.facts import UNKNOWN, Caller
 from netjail.stops import Arch, Descriptor, Stop
 from netjail.syscalls import NOTIFY_NUMBERS, ROWS
 
@@ -104,7 +104,7 @@ class Jail:
         config.notify_number_i386 = NOTIFY_NUMBERS[Arch.I386]
         config.notify_key = key
         config.owners = owners.handle
-        config.callers = by_caller
+        config.callers = self._by_caller = by_caller
         self._owners = owners
         ret = ffi.new("struct nj_jail **")
         result = lib.nj_jail_new(config, links.shared.page, links.channel, links.holder, ret)
@@ -204,7 +204,7 @@ class Jail:
 
     def caller(self, tid: int, process: int) -> Caller:
         """Who *process* is, of which *tid* is a task; nothing, if it is no more."""
-        return callers.caller(self._jail, tid, process)
+        return callers.caller(self._jail, tid, process) if self._by_caller else UNKNOWN
 
     def drain(self) -> Iterator[tuple[int, int, bool]]:
         """

@@ -27,18 +27,6 @@ class Known(msgspec.Struct, frozen=True):
     """What the owner of the address says; no reason to allow anything."""
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """What the facts said of one attempt, whatever the policy asked: for the journal."""
-
-    owners: dict[Protocol, Owner] = {}
-    names: tuple[str, ...] = ()
-    trusted: tuple[str, ...] = ()
-    resolver: bool = False
-    search: tuple[str, ...] = ()
-    missing: int = 0
-    path: bytes = b""
-
-
 class Caller(msgspec.Struct, frozen=True):
     """What is proven of a process; nothing, where it is left out."""
 
@@ -55,6 +43,20 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 UNKNOWN = Caller()
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What the facts said of one attempt, whatever the policy asked: for the journal."""
+
+    owners: dict[Protocol, Owner] = {}
+    names: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
+    resolver: bool = False
+    search: tuple[str, ...] = ()
+    missing: int = 0
+    path: bytes = b""
+    caller: Caller | None = None
+    """None: no rule asks who calls."""
 
 
 class Facts(Interface):

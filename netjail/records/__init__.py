@@ -36,21 +36,20 @@ from netjail.records.make import (
     attempt_record,
     dest,
     end_record,
-    error_name,
     listen_record,
     now,
-    plain,
     proc,
     process_record,
     proto,
     repeat,
     result_record,
     rule_record,
-    seen_record,
     stamp,
     start_record,
     use_record,
 )
+from netjail.records.seen import seen_record
+from netjail.records.text import error_name, plain
 
 __all__ = [
     "AttemptRecord",

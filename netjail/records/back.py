@@ -24,8 +24,9 @@ from netjail.model import (
     Verdict,
 )
 from netjail.policy.errnos import ERRNOS
-from netjail.policy.facts import UNKNOWN, Caller, Known
+from netjail.policy.facts import Caller, Known
 from netjail.records.lines import AttemptRecord, Dest, Proc, ProcessRecord, Seen
+from netjail.records.text import ARGUMENTS, HIDDEN
 from netjail.stops import Descriptor
 
 _NETLINK = re.compile(r"netlink:(\d+)(?: groups 0x([0-9a-f]+))?")
@@ -115,14 +116,24 @@ class Replayed:
     def __init__(self, record: AttemptRecord) -> None:
         self._dest: Dest = record.dest
         self._seen: Seen = record.seen
+        self._proc: Proc = record.proc
 
     def owner(self, attempt: Attempt, protocol: Protocol) -> Owner:
         """Whose socket would have received."""
         return Owner(self._seen.owners.get(protocol.value, "unknown"))
 
     def caller(self, attempt: Attempt) -> Caller:
-        """Who asked: the journal does not say it for certain."""
-        return UNKNOWN
+        """
+        Who asked; where no rule asked for that then, as the kernel called it.
+
+        Of a command line that is hidden, or cut, there may be more.
+        """
+        proc, seen = self._proc, self._seen
+        whole = not any(word.endswith(HIDDEN) for word in proc.argv)
+        whole = whole and sum(len(word) + 1 for word in proc.argv) < ARGUMENTS
+        words = tuple(word for word in proc.argv if word != HIDDEN)
+        exe = seen.program if seen.who else proc.exe
+        return Caller(exe, words, whole, seen.ancestors, seen.rooted)
 
     def missing(self, attempt: Attempt) -> int:
         """The errno that looking up the unix path gave."""

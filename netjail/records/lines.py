@@ -62,6 +62,14 @@ class Seen(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """``Dest.unix`` in hexadecimal, where its text does not say every byte."""
     raw_path: str = ""
     """The same of *path*."""
+    who: bool = False
+    """Rules asked who calls: the next three say what was proven."""
+    program: str = ""
+    """The caller's program; empty: not known."""
+    ancestors: tuple[str, ...] = ()
+    """The programs that it was started by."""
+    rooted: bool = False
+    """Those are all, up to the command."""
 
 
 class Proc(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,6 @@ that is not UTF-8 has ``\\xNN`` for the odd bytes: strict JSON has no place for 
 
 from __future__ import annotations
 
-import errno
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -31,13 +30,12 @@ from netjail.records.lines import (
     StartRecord,
     UseRecord,
 )
-from netjail.records.lines import Seen as SeenRecord
 from netjail.records.proxies import read_proxies
+from netjail.records.seen import seen_record
+from netjail.records.text import HIDDEN, error_name, plain
 
 # A program chooses its own arguments: without a limit a line could hold megabytes.
 _ARGUMENTS = 64
-_LENGTH = 4096
-_HIDDEN = "…"
 
 
 def now() -> str:
@@ -52,25 +50,10 @@ def stamp(when: int) -> str:
     return f"{text}.{rest:06d}Z" if when else ""
 
 
-def plain(raw: str | bytes) -> str:
-    """Text of a tracee as strict JSON can hold it: odd bytes become ``\\xNN``."""
-    text = raw if isinstance(raw, str) else raw.decode("utf-8", "surrogateescape")
-    if not text.isascii():
-        text = "".join(_odd(c) if "\ud800" <= c <= "\udfff" else c for c in text)
-    return text if len(text) <= _LENGTH else text[:_LENGTH] + _HIDDEN
-
-
-def _odd(surrogate: str) -> str:
-    byte = ord(surrogate) - 0xDC00  # where surrogateescape puts 0x80 to 0xff, PEP 383
-    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else f"\\u{ord(surrogate):04x}"
-
-
 def arguments(argv: Sequence[str], show: bool) -> tuple[str, ...]:
     """*argv* with everything after the program's name hidden unless *show*: it may be secret."""
-    kept = [
-        plain(word) if show or at == 0 else _HIDDEN for at, word in enumerate(argv[:_ARGUMENTS])
-    ]
-    return (*kept, _HIDDEN) if len(argv) > _ARGUMENTS else tuple(kept)
+    kept = [plain(word) if show or at == 0 else HIDDEN for at, word in enumerate(argv[:_ARGUMENTS])]
+    return (*kept, HIDDEN) if len(argv) > _ARGUMENTS else tuple(kept)
 
 
 def dest(endpoint: Endpoint, name: str = "", known: Known | None = None) -> Dest:
@@ -86,32 +69,6 @@ def dest(endpoint: Endpoint, name: str = "", known: Known | None = None) -> Dest
         case Unix(path, abstract):
             return Dest(unix=_unix(path, abstract))
     return Dest(other=plain(str(endpoint)))
-
-
-def seen_record(endpoint: Endpoint, seen: Seen) -> SeenRecord:
-    """What the facts said of an attempt at *endpoint*."""
-    missing = error_name(seen.missing) if seen.missing else ""
-    return SeenRecord(
-        owners={protocol.value: owner.value for protocol, owner in seen.owners.items()},
-        names=tuple(map(plain, seen.names)),
-        trusted=tuple(map(plain, seen.trusted)),
-        resolver=seen.resolver,
-        search=tuple(map(plain, seen.search)),
-        missing=missing,
-        path=plain(seen.path),
-        raw=_raw_of(endpoint) if isinstance(endpoint, Unix) else "",
-        raw_path=_raw(seen.path),
-    )
-
-
-def _raw_of(endpoint: Unix) -> str:
-    looks_abstract = endpoint.path.startswith(b"@") and not endpoint.abstract
-    return endpoint.path.hex() if looks_abstract else _raw(endpoint.path)
-
-
-def _raw(path: bytes) -> str:
-    """Hexadecimal, where ``plain`` would not give *path* back byte for byte."""
-    return "" if plain(path).encode() == path and b"\\x" not in path else path.hex()
 
 
 def _unix(path: bytes, abstract: bool) -> str:
@@ -289,11 +246,6 @@ def end_record(
         uses=tuple(uses),
         status=status,
     )
-
-
-def error_name(error: int) -> str:
-    """``ECONNREFUSED`` for 111; the number itself where Linux has no name for it."""
-    return errno.errorcode.get(error, str(error))
 
 
 def _mode(audit: bool) -> str:

@@ -168,12 +168,14 @@ class World:
         if isinstance(endpoint, Question):
             address = reverse(endpoint.name)
             names = self.known(address).names if address else ()
-            return Seen(names=names, search=self.search())
+            return Seen(names=names, search=self.search(), caller=self._known_caller(attempt))
         if attempt is not self._judged:
             return Seen()
         if isinstance(endpoint, Unix):
             found = self.unix(attempt)
-            return Seen({Protocol.UNIX: found.owner}, missing=found.error, path=found.path)
+            owners = {Protocol.UNIX: found.owner}
+            caller = self._known_caller(attempt)
+            return Seen(owners, missing=found.error, path=found.path, caller=caller)
         if not isinstance(endpoint, Inet):
             return Seen()
         names = known.names if known else ()
@@ -183,7 +185,12 @@ class World:
             tuple(name for name in names if self.trusted(name)),
             # Who the resolvers are takes reading files: not for every port.
             endpoint.port == 53 and bool(leads_to(self.resolvers(), endpoint)),
+            caller=self._known_caller(attempt),
         )
+
+    def _known_caller(self, attempt: Attempt) -> Caller | None:
+        found = self.caller(attempt)
+        return None if found is UNKNOWN else found
 
     def at_home(self, descriptor: Descriptor) -> bool:
         """Whether a socket may be in the supervisor's own network namespace."""
