@@ -27,7 +27,8 @@ class Dest(msgspec.Struct, frozen=True, gc=False):
     known: str = ""
     """
     How the names came to be known: ``asked`` for by the jail, by a ``rule``, in
-    ``reverse`` from the address; ``none``: no name led to this address.
+    ``reverse`` from the address; ``none``: no name led to this address; ``stand-in``:
+    the address was made up for the name, which only rules that lead elsewhere speak of.
     """
     type: str = ""
     """Of a look-up: ``A``, ``AAAA``."""
