@@ -8,6 +8,7 @@ journal is looked at second.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -27,6 +28,7 @@ import pytest
 from confine import Host
 from hypothesis import settings
 from jail import USERS, Result, Runner, User, needs, read_events, unmet
+from outdoors import Outdoors, repository, wheel
 from servers import Server
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -268,3 +270,35 @@ def trace_in(runner: Runner) -> Callable[..., Result]:
 def native(runner: Runner) -> Callable[..., Result]:
     """The same without a jail, to compare with."""
     return runner.native
+
+
+# -- A network with names -----------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def outdoor_site(place: Path) -> Path:
+    """What the web server has: a file, a repository, a package index."""
+    needs("git")
+    folder = place / "outdoors"
+    folder.mkdir()
+    (folder / "file").write_text("hello\n")
+    wheel(folder / "simple" / "demo", "demo", "1.0", "WORD = 'installed'\n")
+    repository(folder)
+    return folder
+
+
+@pytest.fixture
+def outdoors(runner: Runner, outdoor_site: Path) -> Iterator[Callable[..., Outdoors]]:
+    needs("nsenter", "unshare", "ip")
+    with contextlib.ExitStack() as stack:
+
+        def make(options: str = "") -> Outdoors:
+            try:
+                made = Outdoors(runner, outdoor_site, options)
+            except (OSError, subprocess.CalledProcessError) as error:
+                unmet(f"no network namespace: {error}")
+                raise
+            stack.callback(made.close)
+            return made
+
+        yield make

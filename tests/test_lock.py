@@ -134,6 +134,15 @@ WEB = [inet("198.51.100.80", 443)]
         ),
         pytest.param([asked("a.test")], ["icmp://a.test"], id="looked-up-alone"),
         pytest.param(
+            [
+                asked("a.test"),
+                asked("b.test"),
+                wanted(WEB[0], TCP, ICMP, names=("b.test", "a.test")),
+            ],
+            ["a.test:443", "icmp://a.test", "b.test:443", "icmp://b.test"],
+            id="two-names-of-what-could-be-a-ping",
+        ),
+        pytest.param(
             [asked("any"), asked("privat"), wanted(WEB[0], names=("any",))],
             ["any.:443", "icmp://privat."],
             id="a-host-that-is-called-like-a-word",
@@ -289,6 +298,26 @@ def test_too_many_destinations_are_an_error(monkeypatch):
             found.take(wanted(inet("192.0.2.1", port)))
 
 
+def test_udp_and_tcp_of_one_port_are_one_line():
+    found = cover(
+        collect(
+            wanted(inet("127.0.0.1", 80), UDP, reason=Reason.NO_LISTENER, program="getaddrinfo"),
+            wanted(inet("127.0.0.1", 80), reason=Reason.FOREIGN),
+            wanted(inet("127.0.0.1", 81), UDP, reason=Reason.FOREIGN),
+            wanted(inet("127.0.0.1", 82), reason=Reason.FOREIGN),
+            wanted(WEB[0], names=("a.test",)),
+        ),
+        DENY,
+    )
+    lines = [str(files.line(*one)) for one in sorted(found.targets.items())]
+    assert lines == [
+        '    "a.test:443",  # curl',  # a name gets a second address on some day
+        '    "127.0.0.1:80",  # curl',
+        '    "udp://127.0.0.1:81",  # curl',
+        '    "tcp://127.0.0.1:82",  # curl',
+    ]
+
+
 # ---- the lock's file ----
 
 
@@ -414,6 +443,7 @@ def lock_file(tmp_path):
         pytest.param({"files": ("{policy}",)}, "192.0.2.1", "allow", "{lock}:4", id="both-allow"),
         pytest.param({"files": ("{policy}",)}, "192.0.2.2", "deny", "", id="the-policy-does-not"),
         pytest.param({"files": ("{policy}",)}, "192.0.2.4", "deny", "{lock}", id="the-lock-not"),
+        pytest.param({"files": ("{policy}",)}, "192.0.2.9", "deny", "{lock}", id="neither-is-new"),
     ],
 )
 def test_both_must_allow(lock_file, tmp_path, given, to, decision, layer):
@@ -468,7 +498,7 @@ def test_a_journal_is_a_list_of_destinations():
         ]
     )
     assert found == [
-        changes.Entry("tcp://a.test:443", "curl", "allow+deny"),
+        changes.Entry("a.test:443", "curl", "allow+deny"),
         changes.Entry("unix:/run/x", "psql", "allow"),
     ]
 

@@ -76,7 +76,6 @@ class Cover(msgspec.Struct):
     def add(self, target: Target, want: Want, note: str = "", count: int | None = None) -> None:
         """Count *want* for *target*."""
         use = self.targets.setdefault(target, Use(want.program, want.record, note=note))
-        use.note = use.note and note  # one that was in vain is none if another was not
         use.verdicts.add(want.record.verdict)
         use.count += want.count if count is None else count
 
@@ -88,41 +87,70 @@ def cover(wants: Iterable[Want], given: Rules) -> Cover:
     :param given: the rules that there are already.
     """
     found = Cover()
-    called, asked = _sorted(wants)
+    called, vain, asked = _sorted(wants)
     names = {want.record.dest.name for want in asked}
     for want in called:
         for target in _targets(want, names):
-            note = VAIN if want.reason is Reason.NO_LISTENER else ""
-            found.add(target, want, note)
+            found.add(target, want)
     policy = _policy(found, given)
     for want in asked:
         if not allows(policy, want):
             _add_name(found, want, called)
     policy = _policy(found, given)
     for want in (*called, *asked):
-        if want.reason is not Reason.NO_LISTENER and not allows(policy, want):
+        if not allows(policy, want):
             found.left[_describe(want)] = Use(want.program, want.record, want.count)
+    known = set(found.targets)
+    for want in vain:
+        for target in set(_targets(want, names)) - known:
+            found.add(target, want, VAIN)
+    _drop_what_is_no_rule(found)
+    _join(found)
     return found
 
 
-def _sorted(wants: Iterable[Want]) -> tuple[list[Want], list[Want]]:
+# To see which of a name's addresses it would use, a resolver connects by UDP where its
+# program then does by TCP: as soon as the name has two. And which of them a socket is
+# cannot always be told.
+def _join(found: Cover) -> None:
+    for tcp in [target for target in found.targets if target.proto == "tcp"]:
+        udp = msgspec.structs.replace(tcp, proto="udp")
+        if tcp.rank and udp not in found.targets:
+            continue
+        first, last = found.targets.pop(tcp), found.targets.pop(udp, None)
+        if last and first.note == VAIN:
+            first, last = last, first
+        if last:
+            first.count += last.count
+            first.verdicts |= last.verdicts
+        found.targets[msgspec.structs.replace(tcp, proto=_ANY)] = first
+
+
+def _sorted(wants: Iterable[Want]) -> tuple[list[Want], list[Want], list[Want]]:
+    """Calls, calls where nobody listened, and look-ups."""
     called: list[Want] = []
+    vain: list[Want] = []
     asked: list[Want] = []
     for want in wants:
-        (asked if want.looked_up else called).append(want)
-    return called, sorted(asked, key=lambda want: want.record.dest.name)
+        empty = want.reason is Reason.NO_LISTENER
+        (asked if want.looked_up else vain if empty else called).append(want)
+    return called, vain, sorted(asked, key=lambda want: want.record.dest.name)
 
 
 def _policy(found: Cover, given: Rules) -> Policy:
-    """The policy that *given* and the targets come to; what is no rule is left out."""
+    """The policy that *given* and the targets come to."""
+    _drop_what_is_no_rule(found)
+    rules = tuple(target.rule for target in found.targets)
+    allow = (*given.allow, *rules)
+    return Policy.load(msgspec.structs.replace(given, allow=allow, default=Decision.DENY))
+
+
+def _drop_what_is_no_rule(found: Cover) -> None:
     for target in list(found.targets):
         try:
             parse(target.rule, Place(target.rule), "")
         except RuleError:
             del found.targets[target]
-    rules = tuple(target.rule for target in found.targets)
-    allow = (*given.allow, *rules)
-    return Policy.load(msgspec.structs.replace(given, allow=allow, default=Decision.DENY))
 
 
 def allows(policy: Policy, want: Want) -> bool:
@@ -145,10 +173,15 @@ def _targets(want: Want, asked: set[str]) -> Iterator[Target]:
     if not hosts or _turns_inwards(want, names[0], address):
         hosts += forms
     for host in hosts:
-        for proto in record.proto.split("+"):
-            if proto in ("tcp", "udp", "icmp"):
-                port = 0 if proto == "icmp" else record.dest.port or 0
-                yield msgspec.structs.replace(host, port=port, proto=proto)
+        yield from _carried(host, record)
+
+
+def _carried(host: Target, record: AttemptRecord) -> Iterator[Target]:
+    """*host* by each protocol that the socket could have; others no rule can allow."""
+    for proto in record.proto.split("+"):
+        if proto in ("tcp", "udp", "icmp"):
+            port = 0 if proto == "icmp" else record.dest.port or 0
+            yield msgspec.structs.replace(host, port=port, proto=proto)
 
 
 # A name from outside may lead inside only where the address is allowed as well.
@@ -179,9 +212,8 @@ def _add_name(found: Cover, want: Want, called: list[Want]) -> None:
     # Several names lead to one address: the call may have been for this one.
     there = [other for other in called if asked.name in other.record.seen.names]
     for other in there:
-        for proto in other.record.proto.split("+"):
-            port = other.record.dest.port or 0
-            found.add(Target(0, name, port, proto), want, count=other.count)
+        for target in _carried(Target(0, name, 0, ""), other.record):
+            found.add(target, want, count=other.count)
     if there:
         return
     guess = _GUESS.fullmatch(want.record.fix)

@@ -7,6 +7,8 @@ files are the caller's.
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import msgspec
 
 from netjail.lock.files import Lock
@@ -27,13 +29,18 @@ class Locked(Policy, frozen=True, kw_only=True):
     """How verdicts name the lock."""
 
     def decide(self, attempt: Attempt, facts: Facts) -> Verdict | Pending:
-        """Judge an attempt: the caller's denial first, then the lock's word."""
+        """
+        Judge an attempt: what a rule of the caller's denies is denied by that; what the
+        lock has not is new, whether the caller's policy allows it or not.
+        """
         mine = self.own.decide(attempt, facts)
-        if isinstance(mine, Verdict) and mine.decision is Decision.DENY:
+        if _denies(mine) and mine.reason is Reason.RULE:
             return mine
         verdict = self.lock.decide(attempt, facts)
-        if isinstance(verdict, Verdict) and verdict.decision is Decision.DENY:
+        if _denies(verdict):
             return self._refused(verdict)
+        if _denies(mine):
+            return mine
         if isinstance(mine, Pending) or isinstance(verdict, Pending):
             waits = (one.names for one in (mine, verdict) if isinstance(one, Pending))
             return Pending(frozenset().union(*waits))
@@ -47,6 +54,10 @@ class Locked(Policy, frozen=True, kw_only=True):
             return verdict
         why = f"{verdict.why}: it is not in {self.label}"
         return msgspec.structs.replace(verdict, layer=self.label, why=why)
+
+
+def _denies(verdict: Verdict | Pending) -> TypeGuard[Verdict]:
+    return isinstance(verdict, Verdict) and verdict.decision is Decision.DENY
 
 
 def locked(given: Rules, lock: Lock | None, label: str) -> Locked:

@@ -151,17 +151,17 @@ class Wants:
         # A policy that allows everything does not ask whose a listener is.
         if want.allowed and local and f":{record.dest.port}" in self._own:
             return True
+        endpoint = endpoint_of(record.dest, raw=record.seen.raw)
+        if isinstance(endpoint, Unix) and want.reason in (Reason.NO_LISTENER, Reason.DEFAULT):
+            return is_name_service(endpoint) or record.dest.unix in self._own
         if want.reason is not Reason.NO_LISTENER:
             return False
-        endpoint = endpoint_of(record.dest, raw=record.seen.raw)
-        if isinstance(endpoint, Unix):
-            return is_name_service(endpoint) or record.dest.unix in self._own
         return f":{record.dest.port}" in self._own or (record.dest.port or 0) in self._ephemeral
 
 
 def _key(record: AttemptRecord) -> Hashable:
     dest = record.dest
-    where: Hashable = (dest.ip, dest.port, dest.unix, dest.other)
+    where: Hashable = (dest.ip, dest.port, dest.unix, dest.other, dest.name, record.seen.names)
     if record.operation == Operation.RESOLVE.value:
         where = dest.name
     return (record.operation == Operation.RESOLVE.value, where, record.proto, *_outcome(record))
