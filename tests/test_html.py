@@ -21,9 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from netjail.formats.as_html import render, state
+from netjail.formats.as_html import render
 from netjail.formats.document import Process
 from netjail.formats.family import DEEPEST, family
+from netjail.formats.phrases import FILTERS, state
 
 GOLDEN = Path(__file__).parent / "formats" / "as_html.txt"
 
@@ -144,6 +145,32 @@ def test_a_line_with_a_broken_time_is_left_out_of_the_timeline():
     page = render(msgspec.structs.replace(pages.small(), timeline=odd))
     assert "The run" in page
     assert 'id="chart"' not in page
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        pytest.param(("make", "CFLAGS=-O2 -g"), "make 'CFLAGS=-O2 -g'", id="for-a-shell"),
+        pytest.param(("curl", "…", "…", "…"), "curl …", id="left-out"),
+        pytest.param((), "", id="nothing"),
+    ],
+)
+def test_a_command(words, line):
+    assert FILTERS["command"](words) == line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (None, "not known"),
+        (0.5, "0.50 s"),
+        (12.34, "12.3 s"),
+        (61, "1 min 01 s"),
+        (7260, "2 h 01 min"),
+    ],
+)
+def test_how_long(seconds, shown):
+    assert FILTERS["lasted"](seconds) == shown
 
 
 # ---- the tree ----

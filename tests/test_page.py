@@ -7,6 +7,7 @@ the console, no dialog, however hostile the names in it.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -226,6 +227,28 @@ def test_hostile_names_do_nothing(show, text):
     page.settle()
     page.js("dispatchEvent(new Event('beforeprint'))")
     assert page.js("window.pwned") is None
+
+
+def test_a_real_run_from_the_jail_to_the_page(runner, trace, server, chromium):
+    """With a program whose very name is an attack."""
+    shell = runner.workdir / "<img src=x onerror='window.pwned=1'>\x1b[31m"
+    shutil.copy("/bin/bash", shell)
+    report = runner.workdir / "out.html"
+    talk = f"(echo > /dev/tcp/{server.host}/{server.port}); (echo > /dev/tcp/192.0.2.1/80); true"
+    options = ("--allow", f"{server.host}:{server.port}", "--report", str(report))
+    result = trace(*options, command=[str(shell), "-c", talk])
+    assert (result.exit_code, server.accepted) == (0, 1)
+    page = chromium.page()
+    page.open(report)
+    page.settle()
+    rows = page.js("[...document.querySelectorAll('#destinations tbody tr')].map(r => r.innerText)")
+    assert [row.split()[1] for row in rows][:2] == ["denied", "allowed"]
+    assert "192.0.2.1:80" in rows[0]
+    assert f"{server.host}:{server.port}" in rows[1]
+    assert "<img src=x onerror='window" in rows[0]
+    assert page.js("window.pwned") is None
+    assert page.complaints == []
+    assert set(page.requests) == {report.as_uri()}
 
 
 ESCAPES = "<script>document.title = 'pwned'</script><img src='http://{0}/img'>" + (
