@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gzip
 import os
 import tracemalloc
@@ -231,6 +233,21 @@ def test_every_mistake_of_a_list_is_told(written):
         target(written("a.b\n||c.d\n192.0.2.0/33\ne.f\n-g.h\n"))
     told = str(caught.value).splitlines()
     assert [line.split(":")[1] for line in told] == ["2", "3", "5"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *("!a.", "a.", "a-", "a", "-", ".", "1:", "1.", "*.", "|", "#", "# ", "[", "/a", "é"),
+        *("1.2.3.4 ", "address=/", "a-1:", "::", "\t", "0.0.0.0 ", "$", "!", "! ", "@@", "://"),
+        "x" * 62 + ".",
+    ],
+)
+def test_a_hostile_line_takes_no_time(written, part):
+    """A megabyte takes milliseconds; what looks at each pair of its parts takes hours."""
+    for ending in ("", " /", "^", " x", "\0"):
+        with contextlib.suppress(RuleError):
+            target(written(part * (1_000_000 // len(part)) + ending))
 
 
 def test_of_very_many_mistakes_the_first_are_told(written):
@@ -481,3 +498,18 @@ def test_a_long_list_costs_little_a_name(written):
     assert found.hosts.matches("host99999.example")
     assert held < 150 * 100_000
     assert peak < 250 * 100_000
+
+
+def test_a_list_holds_in_a_jail(trace, native, serve, runner):
+    server = serve()
+    path = runner.workdir / "list"
+    path.write_text(f"; a list\n{server.host}/32 ; SBL1\nads.example\n")
+    assert native(fixture="connect_inet", to=server).exit_code == 0
+    denying = ("--default", "allow", "--deny", f"@{path}:{server.port}")
+    result = trace(*denying, fixture="connect_inet", to=server)
+    assert (result.exit_code, server.accepted) == (errno.ECONNREFUSED, 1)
+    (attempt,) = result.attempts
+    assert attempt.fix == f"--deny '@{path}:{server.port} !{server.host}'"
+    allowing = ("--allow", f"@{path}:{server.port}")
+    assert trace(*allowing, fixture="connect_inet", to=server).exit_code == 0
+    assert server.accepted == 2

@@ -78,7 +78,7 @@ class Engine(msgspec.Struct, frozen=True):
     @property
     def looked_up(self) -> set[str]:
         """The names that have to be looked up before a call can be judged."""
-        groups = (*self.allow.values(), *self.deny.values())
+        groups = (*self.allow.values(), *self.deny.values(), *self.leading.groups.values())
         targets = [rule.target for group in groups for rule in group.asked]
         targets += [
             one

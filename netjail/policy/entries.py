@@ -22,7 +22,7 @@ from netjail.policy.hosts import Hosts
 from netjail.policy.words import WORDS
 
 _SHOWN = 20  # mistakes
-_WORD = 300  # characters: a name has 253
+_LINE, _WORD = 8192, 300  # characters: a name has 253
 
 # What hosts files say of the machine itself, and of nobody else.
 _OWN = frozenset(
@@ -47,7 +47,7 @@ _PLAIN = re.compile(
 )
 _COMMENT = re.compile(
     r"^(?:#|//|\[Adblock).*|\s#.*|;.*"
-    r"|^!(?![\w*.:[]*[.:]\w[\w.:/\]]*$).*"  # not an exception, which is not for lists
+    r"|^!(?![\w*.[]\S*+$).*"  # not an exception, which is not for lists
     r"|(?<![#@?$%])#(?![#@?$%]).*"  # what hides parts of a page is no comment
 )
 
@@ -67,7 +67,7 @@ class Entries:
         """Read every line."""
         plain, exact, below = _PLAIN.fullmatch, self.exact, self.below
         for number, line in enumerate(lines, 1):
-            found = plain(line) or plain(line.lower())
+            found = None if len(line) > _LINE else plain(line) or plain(line.lower())
             if found is None or found.end(6) - found.start(6) > 253:
                 self._other(line, number)
                 continue
@@ -100,8 +100,9 @@ class Entries:
                 self.mistakes.append(error)
 
     def _entry(self, text: str, source: Source) -> None:
-        words = text.split()
-        longest = max(words, key=len)
+        if len(text) > _LINE:
+            raise source.error(f"{text[:40]!r}… has {len(text)} characters", _KNOWN)
+        longest = max(text.split(), key=len)
         if len(longest) > _WORD:
             raise source.error(f"{longest[:40]!r}… is not a host name", word=longest)
         if not text.replace("\t", " ").isprintable():
