@@ -10,81 +10,101 @@ from hypothesis import strategies as st
 
 # What TOML cannot hold even escaped are surrogates alone.
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
-RULES = st.sampled_from(
-    [
-        "any",
-        "privte",
-        "192.0.2.1:443",
-        "192.0.2.1:0",
-        "private !10.0.0.1",
-        "unix:/run/x",
-        "example.org",
-        "udp://*:53",
-        "htp://x",
-    ]
+RULES = (
+    ["any", "192.0.2.1:443", "private !10.0.0.1", "unix:/run/x", "example.org", "udp://*:53"],
+    ["privte", "192.0.2.1:0", "htp://x", "", "a b", "unix:x"],
 )
+PROGRAMS = (["/bin/sh", "**/curl", "/a[b", "/**/[!]*"], ["curl", "", "/\0"])
+ERRNOS = (["EPERM", "ENETDOWN"], ["EPREM", ""])
 ODD = st.one_of(
-    st.none().map(lambda _: {}), st.integers(), st.booleans(), st.floats(), st.lists(TEXT), TEXT
+    st.just({}), st.integers(), st.booleans(), st.floats(), st.lists(TEXT, max_size=2), TEXT
 )
 
 
-def _maybe(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Mostly *right*, at times anything."""
-    return st.one_of(right, right, right, ODD)
+def documents(wrong: bool = True) -> st.SearchStrategy[dict[str, Any]]:
+    """Documents that are right, or *wrong* in most places."""
+    return _Writer(wrong).document()
 
 
-def _some(right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    return st.lists(_maybe(right), max_size=3)
+class _Writer:
+    def __init__(self, wrong: bool) -> None:
+        self.wrong = wrong
 
+    def of(self, right: list[str], wrong: list[str]) -> st.SearchStrategy[Any]:
+        return self.maybe(st.sampled_from(right + wrong if self.wrong else right))
 
-def _table(**keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    known = {name.replace("_", "-"): _maybe(value) for name, value in keys.items()}
-    odd = st.dictionaries(TEXT, ODD, max_size=1)
-    some = st.fixed_dictionaries({}, optional=known)
-    return st.one_of(some, some, st.builds(lambda one, two: two | one, some, odd))
+    def maybe(self, right: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.one_of(right, right, right, ODD) if self.wrong else right
 
+    def some(self, one: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[Any]:
+        return self.maybe(st.lists(one, min_size=least * (not self.wrong), max_size=3))
 
-_PROGRAMS = st.sampled_from(["/bin/sh", "**/curl", "curl", "", "/a[b", "/\0"])
-_ERRNOS = st.sampled_from(["EPERM", "EPREM", ""])
-_DATES = st.one_of(
-    st.dates(), st.dates().map(str), st.just("soon"), st.datetimes(timezones=st.just(datetime.UTC))
-)
+    def one_or_some(self, one: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        return st.one_of(one, self.some(one, 1))
 
+    def table(self, **keys: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+        known = {name.replace("_", "-"): value for name, value in keys.items()}
+        some = st.fixed_dictionaries({}, optional=known)
+        odd = st.dictionaries(TEXT, ODD, max_size=1 if self.wrong else 0)
+        return st.builds(lambda one, two: two | one, some, odd)
 
-def documents() -> st.SearchStrategy[dict[str, Any]]:
-    """Documents; about half of them have mistakes."""
-    rule = _table(
-        allow=st.one_of(RULES, _some(RULES)),
-        deny=st.one_of(RULES, _some(RULES)),
-        name=TEXT,
-        exe=st.one_of(_PROGRAMS, _some(_PROGRAMS)),
-        argv=st.one_of(TEXT, _some(TEXT)),
-        parent=_PROGRAMS,
-        reason=TEXT,
-        until=_DATES,
-        errno=_ERRNOS,
-        redirect=st.sampled_from(["127.0.0.1:80", "[::1]:80", "x", "1.1.1.1:0", "127.0.0.1:08"]),
-    )
-    test = _table(
-        dest=TEXT,
-        expect=st.sampled_from(["allow", "deny", "maybe"]),
-        exe=_PROGRAMS,
-        proto=st.sampled_from(["tcp", "unix", "x"]),
-        name=TEXT,
-    )
-    return _table(
-        extends=_some(st.sampled_from(["pypi", "pipy", "./none.toml"])),
-        default=st.sampled_from(["allow", "deny", "maybe"]),
-        mode=st.sampled_from(["enforce", "audit", "x"]),
-        errno=_ERRNOS,
-        allow=_some(RULES),
-        deny=_some(RULES),
-        bind=_some(st.sampled_from([":80", "any", ":0", "x"])),
-        unix=_some(st.sampled_from(["/run/x", "@x", "x", "unix:/run/x"])),
-        dns_refusal=st.sampled_from(["nxdomain", "refused", "x"]),
-        rule=_some(rule),
-        test=_some(test),
-    )
+    def rule(self) -> st.SearchStrategy[dict[str, Any]]:
+        destination = self.one_or_some(self.of(*RULES))
+        address = self.one_or_some(self.of([r for r in RULES[0] if "unix" not in r], RULES[1]))
+        programs = self.one_or_some(self.of(*PROGRAMS))
+        dates = st.one_of(st.dates(), st.dates().map(str))
+        terms = {
+            "name": self.maybe(TEXT),
+            "exe": programs,
+            "argv": self.one_or_some(self.maybe(st.sampled_from(["x", "*.py"]))),
+            "parent": programs,
+            "reason": self.maybe(TEXT),
+            "until": self.maybe(dates | st.datetimes() | st.just("soon") if self.wrong else dates),
+        }
+        errors = self.of(*ERRNOS)
+        where = self.of(["127.0.0.1:80", "[::1]:80"], ["x", "1.1.1.1:0", "::1:80"])
+        if self.wrong:
+            return self.table(
+                allow=destination, deny=destination, errno=errors, redirect=where, **terms
+            )
+        return st.one_of(
+            self.needing({"allow": address}, redirect=where, **terms),
+            self.needing({"deny": destination}, errno=errors, **terms),
+        )
+
+    def needing(
+        self, needed: dict[str, st.SearchStrategy[Any]], **keys: st.SearchStrategy[Any]
+    ) -> st.SearchStrategy[dict[str, Any]]:
+        return st.builds(lambda a, b: a | b, st.fixed_dictionaries(needed), self.table(**keys))
+
+    def test(self) -> st.SearchStrategy[dict[str, Any]]:
+        needed = {
+            "dest": self.of(["192.0.2.1:443", "unix:/run/x", "example.org:1"], [""]),
+            "expect": self.of(["allow", "deny"], ["maybe"]),
+        }
+        optional = {
+            "exe": self.of(["/bin/sh"], ["sh"]),
+            "proto": self.of(["tcp"], ["x"]),
+            "name": self.maybe(TEXT),
+        }
+        if self.wrong:
+            return self.table(**needed, **optional)
+        return self.needing(needed, **optional)
+
+    def document(self) -> st.SearchStrategy[dict[str, Any]]:
+        return self.table(
+            extends=self.some(self.of(["pypi", "dns"], ["pipy", "./none.toml"])),
+            default=self.of(["allow", "deny"], ["maybe"]),
+            mode=self.of(["enforce", "audit"], ["x"]),
+            errno=self.of(*ERRNOS),
+            allow=self.some(self.of(*RULES)),
+            deny=self.some(self.of(*RULES)),
+            bind=self.some(self.of([":80", "any"], [":0", "x"])),
+            unix=self.some(self.of(["/run/x", "@x", "unix:/run/x"], ["x"])),
+            dns_refusal=self.of(["nxdomain", "refused"], ["x"]),
+            rule=self.some(self.rule()),
+            test=self.some(self.test()),
+        )
 
 
 def toml(value: Any) -> str:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from documents import documents, toml
+from drafts import documents, toml
 from hypothesis import HealthCheck, given, settings
 from world import World, attempt
 
@@ -344,8 +344,18 @@ def test_no_environment_variable_changes_a_policy(write, monkeypatch):
 # Whatever is written.
 
 
+@given(document=documents(wrong=False))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_right_is_a_policy(tmp_path, document):
+    path = tmp_path / "any.toml"
+    path.write_text(toml(document))
+    policy = Policy.load(Rules(files=(str(path),), today=TODAY))
+    assert verdict(policy).decision in Decision
+    assert len(policy.tests) == len(document.get("test", ()))
+
+
 @given(document=documents())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_document_is_a_policy_or_mistakes_with_places(tmp_path, document):
     path = tmp_path / "any.toml"
     path.write_text(toml(document))

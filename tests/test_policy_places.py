@@ -7,7 +7,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from netjail.errors import RuleError
@@ -129,6 +129,7 @@ def texts(draw: st.DrawFn) -> str:
 
 
 @given(texts())
+@settings(deadline=None)
 def test_every_value_is_found_where_it_stands(text):
     check(text)
 
