@@ -67,6 +67,13 @@ def words(*values: str) -> set[str]:
         pytest.param("netjail trace --bind priv", words("private"), id="where-to-listen"),
         pytest.param("netjail trace --errno ECONNREF", words("ECONNREFUSED"), id="an-errno"),
         pytest.param("netjail trace --preset self-o", words("self-only"), id="a-preset"),
+        pytest.param("netjail presets show self-o", words("self-only"), id="a-preset-to-show"),
+        pytest.param("netjail trace --report x", {"file"}, id="a-report"),
+        pytest.param("netjail trace --report x:j", words("x:json", "x:junit"), id="its-format"),
+        pytest.param("netjail check ", {"file"}, id="a-policy"),
+        pytest.param("netjail report a ", {"file"}, id="one-journal-more"),
+        pytest.param("netjail explain u", {"open udp://", "open unix:"}, id="a-destination"),
+        pytest.param("netjail explain unix:/r", {"file unix:"}, id="a-socket-to-explain"),
         pytest.param("netjail trace --keep-fd ", set(), id="a-number"),
         pytest.param("netjail trace ", {"command 2"}, id="the-command"),
         pytest.param("netjail trace -a x -q ", {"command 5"}, id="the-command-after-options"),
@@ -103,11 +110,19 @@ def test_every_option_is_offered_with_its_help():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
+def test_every_argument_is_known(name):
+    command = group.get_command(click.Context(group), name)
+    arguments = [each for each in command.params if isinstance(each, click.Argument)]
+    assert offers(group, ["netjail", name], "") or not arguments
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_value_of_an_option_is_known(name):
     """What takes a value and no number says what can be there."""
     command = group.get_command(click.Context(group), name)
-    taking = [o.flags[-1] for o in OPTIONS if o.takes and not o.numbers]
-    if not isinstance(command, Jail):
+    if isinstance(command, Jail):
+        taking = [o.flags[-1] for o in command.options if o.takes and not o.numbers]
+    else:
         found = [each for each in command.params if isinstance(each, click.Option)]
         taking = [o.opts[-1] for o in found if not (o.is_flag or o.hidden or o.type is click.INT)]
     for flag in taking:

@@ -224,6 +224,25 @@ def _presets(typed: str) -> Iterator[Offer]:
         yield Offer("word", name, presets.about(presets.text(name, Source(name, Place(name)))))
 
 
+def _reports(typed: str) -> Iterator[Offer]:
+    from netjail.formats import FORMATS
+
+    path, colon, _ = typed.rpartition(":")
+    if not colon:
+        yield Offer("file", "")
+    for name in FORMATS if colon else ():
+        yield Offer("word", f"{path}:{name}")
+
+
+def _destinations(typed: str) -> Iterator[Offer]:
+    from netjail.policy.destination import PROTOCOLS
+
+    if typed.startswith("unix:"):
+        yield Offer("file", "unix:")
+    for name in PROTOCOLS:
+        yield Offer("open", "unix:" if name == "unix" else f"{name}://")
+
+
 # The name of an option's field, or of an argument: what it can be. Choices and click's own
 # types need no row.
 SOURCES: dict[str, Source] = {
@@ -238,7 +257,10 @@ SOURCES: dict[str, Source] = {
     "policy": _files,
     "preset": _presets,
     "events": _files,
-    "report": _files,
+    "report": _reports,
+    "files": _files,
+    "name": _presets,
+    "dest": _destinations,
     "exe": _files,
     "argv": _files,  # of a script, say
     "parent": _files,
