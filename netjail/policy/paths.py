@@ -93,4 +93,5 @@ def _compile(glob: str) -> re.Pattern[bytes]:
 def escape(path: str) -> str:
     """A glob that means *path* itself, printable: what cannot be printed becomes ``?``."""
     safe = re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path)
+    safe = re.sub(r" (?=!|$)", "?", safe)  # a rule would end there, or have an exception
     return "".join(c if c.isprintable() else "?" * len(os.fsencode(c)) for c in safe)
