@@ -127,6 +127,13 @@ def test_a_pyproject_can_be_extended(write):
     assert allowed(load("netjail.toml"), 1, 2) == [1]
 
 
+def test_a_pyproject_that_is_named_has_to_have_the_table(write):
+    write('[project]\nname = "netjail"\n', "pyproject.toml")
+    assert mistakes("pyproject.toml") == ["pyproject.toml: has no table [tool.netjail]"]
+    write("[tool.netjail]\n", "pyproject.toml")
+    assert load("pyproject.toml").files == ("pyproject.toml",)
+
+
 def test_what_is_extended_twice_counts_once(write):
     write('extends = ["a.toml", "b.toml", "pypi"]')
     write('extends = ["c.toml", "pypi"]', "a.toml")

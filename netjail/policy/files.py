@@ -61,7 +61,10 @@ class Shelf:
         return self._collector.take(self._asked, path) or Sheet()
 
     def _asked(self, path: str) -> Sheet:
-        return self._once(path, (), _text(path, Place(path)), trust=False)
+        text = _text(path, Place(path))
+        if not _ours(text, path):
+            raise RuleError("has no table [tool.netjail]", place=Place(path))
+        return self._once(path, (), text, trust=False)
 
     def preset(self, entry: Entry) -> Sheet:
         """A preset, by its name."""
