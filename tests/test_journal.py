@@ -299,6 +299,7 @@ def test_reading(path, text, expected):
         pytest.param(HALF + b"\n" + encode(LINE), 1, id="half-a-line-within-a-run"),
         pytest.param(encode(LINE) + b"hello\n", 2, id="something-else-at-the-end"),
         pytest.param(encode(LINE) + b"{}\n{}\n", 2, id="two-in-a-row"),
+        pytest.param(encode(LINE) + b'{"x":' + b"[" * 100_000 + b"\n", 2, id="very-deep"),
     ],
 )
 def test_what_is_no_journal_is_named_by_line(path, text, line):

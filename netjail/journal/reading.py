@@ -38,7 +38,7 @@ def read_journal(
     for number, line in enumerate(_lines(path, tell), 1):
         try:
             record = decode(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             if torn:
                 break
             torn, why = Torn(number, line), str(error)
