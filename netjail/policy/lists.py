@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import os
 import stat
+from typing import BinaryIO, cast
 from weakref import WeakValueDictionary
 
 from netjail.errors import Source
@@ -62,8 +62,11 @@ def _check(status: os.stat_result, piped: bool) -> None:
 
 
 def _text(file: io.BufferedReader) -> io.TextIOWrapper:
-    packed = file.peek(2)[:2] == b"\x1f\x8b"
-    source = gzip.GzipFile(fileobj=file) if packed else file
+    source: BinaryIO = file
+    if file.peek(2)[:2] == b"\x1f\x8b":
+        import gzip
+
+        source = cast(BinaryIO, gzip.GzipFile(fileobj=file))
     held = io.BytesIO()
     while part := source.read(1 << 20):
         if held.tell() > _SIZE:
