@@ -258,6 +258,8 @@ def test_mistakes_end_it_before_the_command_runs(project, server):
 def system(project, foreign) -> Iterator[Callable[..., Result]]:
     """Run with a policy of the system's, in a mount namespace with an /etc of its own."""
     needs("unshare", "mount")
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        unmet("unshare -m is not permitted here")
     place = Path(tempfile.mkdtemp(prefix="nj-"))
     place.chmod(0o755)
     etc = place / "etc"
