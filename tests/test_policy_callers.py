@@ -14,11 +14,12 @@ from world import World, attempt
 from netjail.endpoints import Inet, Question, Unix
 from netjail.errors import Place
 from netjail.model import Attempt, Decision, Operation, Owner, Protocol, Reason
-from netjail.policy import rules
+from netjail.policy import Policy, rules
 from netjail.policy.callers import Condition, path_pattern
 from netjail.policy.engine import Engine
 from netjail.policy.facts import UNKNOWN, Caller
 from netjail.policy.query import Query
+from netjail.policy.sheets import Refusal
 from netjail.policy.terms import Terms, Who
 from netjail.stops import Descriptor
 
@@ -223,3 +224,39 @@ def test_every_rule_that_matches_is_told_of() -> None:
         "any",
         "udp://any",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "who", "said"),
+    [
+        pytest.param(
+            "192.0.2.1:443", "192.0.2.1:443", {"exe": ("/a", "/b")}, "/a or /b", id="an-address"
+        ),
+        pytest.param("a.b:443", "192.0.2.9:443", {"argv": ("x",)}, "with x", id="a-known-name"),
+        pytest.param(
+            "unix:/x",
+            attempt(Unix(b"/x")),
+            {"exe": ("/a",), "parent": ("/b",)},
+            "/a below /b",
+            id="a-path",
+        ),
+        pytest.param("a.b", LOOKUP, {"exe": ("/a",)}, "/a", id="a-look-up"),
+    ],
+)
+def test_a_denial_says_whom_a_rule_would_let_through(text, what, who, said) -> None:
+    policy = Policy((engine([rule(text, **who)]),), ((),), (), Refusal.NXDOMAIN, ())
+    names = {"a.b": ["192.0.2.9"]}
+    world = World(Owner.OUTSIDE, names=names, asked_names=frozenset(names), asker=CURL)
+    what = what if isinstance(what, Attempt) else attempt(what)
+    verdict = policy.decide(what, world)
+    assert verdict.decision is DENY
+    assert verdict.why.endswith(f"; t.toml:1 allows it to {said} alone")
+    other = policy.decide(attempt("192.0.2.77:1"), world)
+    assert "alone" not in other.why
+
+
+def test_nothing_is_looked_up_to_say_so() -> None:
+    policy = Policy((engine([rule("a.b", exe=("/a",))]),), ((),), (), Refusal.NXDOMAIN, ())
+    world = World(Owner.REMOTE, names={"a.b": None}, asker=CURL)
+    assert "alone" not in policy.decide(attempt("192.0.2.9:443"), world).why
+    assert "a.b" not in world.asked

@@ -19,6 +19,7 @@ from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reaso
 from netjail.policy import loading, wording
 from netjail.policy.engine import Engine, Match
 from netjail.policy.facts import Facts
+from netjail.policy.others import with_others
 from netjail.policy.query import Query, stand_in
 from netjail.policy.rules import AddressRule
 from netjail.policy.sheets import Refusal, Test
@@ -61,6 +62,12 @@ class Policy(msgspec.Struct, frozen=True):
 
     def decide(self, attempt: Attempt, facts: Facts) -> Verdict | Pending:
         """Judge an attempt; the same answer for the same facts, and never an exception."""
+        verdict = self._judge(attempt, facts)
+        if isinstance(verdict, Verdict) and verdict.decision is Decision.DENY and self.by_caller:
+            return with_others(verdict, self.engines, attempt, facts)
+        return verdict
+
+    def _judge(self, attempt: Attempt, facts: Facts) -> Verdict | Pending:
         endpoint = attempt.endpoint
         if isinstance(endpoint, Question):
             named = [engine.decide_name(attempt, endpoint, facts) for engine in self.engines]
