@@ -236,7 +236,7 @@ class Tmux:
     def __init__(self, runner: Runner) -> None:
         self.path = str(runner.workdir / "tmux")
         self._runner = runner
-        self.run("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "60", "sleep", "99")
+        self.run("-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "200", "sleep", "99")
 
     def run(self, *words: str) -> str:
         result = self._runner.native(command=["tmux", "-S", self.path, *words])
