@@ -18,15 +18,18 @@ import jsonschema
 import msgspec
 import pytest
 import reported
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene import CHAIN, allowed, attempt, busy, denied, inet
 
+from netjail import records
 from netjail.endpoints import Unix
 from netjail.formats import FORMATS, additions, as_json, as_md, as_text, visible
 from netjail.formats import document as doc
+from netjail.formats import render as formats_render
 from netjail.formats.compose import compose
-from netjail.formats.document import Asker, Destination, Document
+from netjail.formats.document import Asker, Destination, Document, Door, Notice, Process, RuleUse
+from netjail.formats.document import Listener as Where
 from netjail.formats.lines import paint
 from netjail.model import Operation, Protocol, Reason
 from netjail.policy import Policy, Rules
@@ -275,3 +278,34 @@ def test_metadata_is_not_added():
         fix="--allow 169.254.169.254:80",
     )  # fmt: skip
     assert list(additions.lines((), [found], 12)) == []
+
+
+@given(TEXT, st.sampled_from(["text", "json", "md"]), st.integers(40, 100))
+@settings(deadline=None)
+def test_no_format_lets_a_control_character_through(word, format, width):
+    words = {"why": word, "fix": word, "rule": word, "layer": word, "name": word}
+    one = reported.destination(word, places=(word,), askers=(Asker((word,) * 9, 1),), **words)
+    process = Process(run=1, id=2, parent=9, pid=1, name=word, exe=word, argv=(word,))
+    made = reported.document(
+        one,
+        runs=(reported.run(command=(word,), journal=word, proxies={word: word}),),
+        headline=word,
+        processes=(process,),
+        listeners=(Where(word, "unix", word, (word,), word),),
+        doors=(Door(word, 1, word, (Asker((word,), 1),)),),
+        rules=(RuleUse(word, word, "allow"),),
+        warnings=(Notice(word),),
+    )
+    # As from a record: strict UTF-8, which JSON asks for.
+    made = msgspec.convert(_plain(msgspec.to_builtins(made)), Document, strict=False)
+    options = {"width": width, "verbose": True} if format == "text" else {}
+    for line in formats_render(made, format, **options).split("\n"):
+        assert line.isprintable()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return records.plain(value)
+    if isinstance(value, dict):
+        return {_plain(key): _plain(one) for key, one in value.items()}
+    return [_plain(one) for one in value] if isinstance(value, list | tuple) else value
