@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jail import needs
 from scene import CURL, attempt, inet
 
 from netjail import records
@@ -513,6 +514,7 @@ def test_a_journal_is_a_list_of_destinations():
     ],
 )
 def test_a_patch_makes_the_new_lock(tmp_path, name, tool):
+    needs(tool[0])
     lock = msgspec.structs.replace(lock_of("tcp://a.test:443", "tcp://m.test:443"), name=name)
     new = [Line("tcp://b.test:443", "wget"), Line("unix:/run/x", "psql")]
     (tmp_path / name).parent.mkdir(exist_ok=True)
