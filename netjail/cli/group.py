@@ -18,7 +18,8 @@ from netjail.errors import UsageError
 _EXAMPLES = """\b
 netjail trace -- make test
 netjail trace -a example.org:443 -- pip install flask
-netjail audit -- npm install
+netjail learn -- npm install
+netjail explain example.org:443
 """
 
 
