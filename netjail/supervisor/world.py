@@ -178,7 +178,7 @@ class World:
             return Seen(owners, missing=found.error, path=found.path, caller=caller)
         if not isinstance(endpoint, Inet):
             return Seen()
-        names = known.names if known else ()
+        names = (known or self.known(canonical(endpoint.address)[0])).names
         return Seen(
             {protocol: self.owner(attempt, protocol) for protocol in attempt.protocols},
             names,
