@@ -31,7 +31,7 @@ LAYERS = (
     {"syscalls", "actions", "policy"},
     {"records"},
     {"filter", "tree", "names", "journal", "kernel"},
-    {"report", "lock"},
+    {"report", "lock", "replay"},
     {"supervisor"},
     {"formats"},
     {"doctor", "api"},

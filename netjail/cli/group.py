@@ -34,6 +34,7 @@ COMMANDS = {
     "explain": 2,
     "check": 2,
     "report": 2,
+    "replay": 2,
     "presets": 2,
     "doctor": 2,
     "completion": 2,

@@ -259,6 +259,7 @@ SOURCES: dict[str, Source] = {
     "events": _files,
     "report": _reports,
     "files": _files,
+    "journals": _files,
     "name": _presets,
     "dest": _destinations,
     "exe": _files,

@@ -30,7 +30,8 @@ def step(
 ) -> Step:
     """Judge *attempt*; *facts* are never pending."""
     found = matching(policy, attempt, facts)
-    at = next((i for i, one in enumerate(found) if one.verdict.decision is Decision.DENY), 0)
+    whole = policy.decide(attempt, facts)
+    at = next((i for i, one in enumerate(found) if one.verdict == whole), 0)
     verdict = found[at].verdict
     decisive = found[at].hits[0] if found[at].hits else None
     lost = [hit for one in found for hit in one.hits if hit is not decisive]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from ipaddress import ip_address
 
 from netjail.endpoints import Address, Endpoint, Inet, Netlink, Question, Unix, Unknown, Unspecified
@@ -110,17 +111,40 @@ def _other(text: str) -> Endpoint:
     return Unspecified()
 
 
+# Reasons that say whose socket it was, for journals that say it nowhere else.
+_OWNERS = {
+    Reason.SELF.value: Owner.JAIL,
+    Reason.FOREIGN.value: Owner.OUTSIDE,
+    Reason.NO_LISTENER.value: Owner.NOBODY,
+}
+
+
+def _above(proc: Proc, processes: Mapping[int, ProcessRecord]) -> tuple[tuple[str, ...], bool]:
+    """The programs above a process, and whether they reach up to the command."""
+    above: list[str] = []
+    at = processes.get(proc.id)
+    while at and at.parent and len(above) < len(processes):
+        at = processes.get(at.parent)
+        above += [at.exe] if at else []
+    return tuple(above), at is not None and not at.parent
+
+
 class Replayed:
     """The ``Facts`` of a recorded attempt: what the policy could ask then, to be asked again."""
 
-    def __init__(self, record: AttemptRecord) -> None:
+    def __init__(
+        self, record: AttemptRecord, processes: Mapping[int, ProcessRecord] | None = None
+    ) -> None:
+        self._reason = record.reason
+        self._processes = processes or {}
         self._dest: Dest = record.dest
         self._seen: Seen = record.seen
         self._proc: Proc = record.proc
 
     def owner(self, attempt: Attempt, protocol: Protocol) -> Owner:
         """Whose socket would have received."""
-        return Owner(self._seen.owners.get(protocol.value, "unknown"))
+        found = self._seen.owners.get(protocol.value)
+        return Owner(found) if found else _OWNERS.get(self._reason, Owner.UNKNOWN)
 
     def caller(self, attempt: Attempt) -> Caller:
         """
@@ -132,8 +156,9 @@ class Replayed:
         whole = not any(word.endswith(HIDDEN) for word in proc.argv)
         whole = whole and sum(len(word) + 1 for word in proc.argv) < ARGUMENTS
         words = tuple(word for word in proc.argv if word != HIDDEN)
-        exe = seen.program if seen.who else proc.exe
-        return Caller(exe, words, whole, seen.ancestors, seen.rooted)
+        if seen.who:
+            return Caller(seen.program, words, whole, seen.ancestors, seen.rooted)
+        return Caller(proc.exe, words, whole, *_above(proc, self._processes))
 
     def missing(self, attempt: Attempt) -> int:
         """The errno that looking up the unix path gave."""
