@@ -140,5 +140,6 @@ def guess(word: str, allowed: Iterable[str]) -> str:
 
     choices = sorted(allowed)
     near = difflib.get_close_matches(word, choices, 1, 0.6)
+    near += [one for one in choices if sorted(one) == sorted(word)]  # letters swapped: pipy
     listed = ", ".join(choices)
     return f"did you mean {near[0]!r}? allowed: {listed}" if near else f"allowed: {listed}"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from netjail.cli import terminal
 from netjail.cli.terminal import complain, underlined
-from netjail.errors import HostError, Place, RuleError
+from netjail.errors import HostError, Place, RuleError, RuleErrors, guess
 from netjail.policy import Policy, Rules, files, sheets
 
 
@@ -124,3 +124,14 @@ def test_any_text_is_a_sheet_or_complaints_with_places(text):
         sheets.parse(text, "f")
     except RuleError as error:
         assert all(each.place and each.place.source == "f" for each in error.errors)
+
+
+def test_a_flood_of_mistakes_ends(capsys):
+    complain(RuleErrors([RuleError(f"wrong {number}") for number in range(250)]))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[99] == "netjail: wrong 99"
+    assert lines[100:] == ["netjail: and 150 more mistakes"]
+
+
+def test_swapped_letters_are_guessed():
+    assert guess("pipy", ["npm", "pypi"]) == "did you mean 'pypi'? allowed: npm, pypi"

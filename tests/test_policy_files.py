@@ -91,6 +91,11 @@ name = "no index"
 """
 
 
+def test_a_mark_of_its_encoding_is_no_mistake(write):
+    path = write("\ufeffallow = ['192.0.2.1']\n")
+    assert load(path).decide(attempt("192.0.2.1:443"), World()).layer == f"{path}:1"
+
+
 def test_tables_are_rules_with_terms(write):
     policy = load(write(TABLES))
     (engine,) = policy.engines

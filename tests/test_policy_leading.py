@@ -229,11 +229,3 @@ def test_what_may_yet_be_led_elsewhere_is_not_remembered() -> None:
     assert (allowed.decision, allowed.cacheable) == (ALLOW, False)
     elsewhere = decide("192.0.2.9:80", engine([rule("api.example.org:443"), *plain("any")]))
     assert elsewhere.cacheable
-
-
-def test_rules_that_lead_are_told_of() -> None:
-    led = engine([rule("api.example.org"), *plain("any"), rule("192.0.2.1")])
-    found = policy(led).matching(attempt("192.0.2.1:1"), World())
-    assert [match.rule.text for match in found] == ["192.0.2.1", "any"]
-    found = policy(led).matching(attempt(STAND_IN), Mocked())
-    assert [match.rule.text for match in found] == ["api.example.org", "any"]

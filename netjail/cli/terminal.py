@@ -25,12 +25,18 @@ def write(text: str) -> None:
 
 def complain(error: NetjailError) -> None:
     """Say what stops netjail, where it stands, and what to do about it."""
-    for each in error.errors if isinstance(error, RuleError) else (error,):
+    errors = error.errors if isinstance(error, RuleError) else (error,)
+    for each in errors[:_MISTAKES]:
         write(f"netjail: {visible(str(each), 1000)}\n")
         if isinstance(each, RuleError) and each.place and each.place.excerpt:
             write(underlined(each.place, width()))
         if each.hint:
             write(f"  hint: {visible(each.hint, 1000)}\n")
+    if len(errors) > _MISTAKES:
+        write(f"netjail: and {len(errors) - _MISTAKES} more mistakes\n")
+
+
+_MISTAKES = 100  # as many as a person looks through
 
 
 def underlined(place: Place, room: int) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from netjail.endpoints import Address, Inet, Question, Unix
+from netjail.endpoints import Address, Question, Unix
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import wording
 from netjail.policy.callers import Callers
@@ -28,14 +28,6 @@ from netjail.policy.unix import Paths
 from netjail.policy.words import addresses, inner
 
 _IP = frozenset({Protocol.TCP, Protocol.UDP, Protocol.ICMP})
-
-
-class Match(msgspec.Struct, frozen=True):
-    """A rule that matches an attempt, whether it decides or not."""
-
-    decision: Decision
-    """What it says."""
-    rule: Rule
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -201,41 +193,6 @@ class Engine(msgspec.Struct, frozen=True):
     def decide_unix(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Verdict:
         """Judge a unix destination."""
         return self.paths.decide(attempt, endpoint, facts)
-
-    def matching(self, attempt: Attempt, facts: Facts) -> list[Match]:
-        """Every rule that matches an attempt, whichever decides: those that deny first."""
-        endpoint = attempt.endpoint
-        denying: list[Rule] = []
-        allowing: list[Rule] = []
-        if isinstance(endpoint, Unix):
-            found = self.paths.matching(attempt, endpoint, facts)
-            denying, allowing = list[Rule](found[0]), list[Rule](found[1])
-        elif isinstance(endpoint, Question):
-            speaking = self.naming.matching(attempt, endpoint, facts)
-            denying, allowing = list[Rule](speaking[0]), list[Rule](speaking[1])
-        elif isinstance(endpoint, Inet):
-            for protocol in sorted(attempt.protocols & _IP, key=lambda member: member.value):
-                query = Query(attempt, protocol, endpoint, facts)
-                denied, led, allowed = self._matching(query)
-                denying += denied
-                allowing += led + allowed
-        return _once(Decision.DENY, denying) + _once(Decision.ALLOW, allowing)
-
-    def _matching(self, query: Query) -> tuple[list[AddressRule], ...]:
-        """The rules that deny, lead elsewhere, allow."""
-        if name := stand_in(query.endpoint, query.facts):
-            return self.leading.matching(query, name)
-        return (
-            self.deny[query.protocol].matching(query),
-            self.leading.groups[query.protocol].matching(query),
-            self.allow[query.protocol].matching(query),
-        )
-
-
-def _once(decision: Decision, rules: Iterable[Rule]) -> list[Match]:
-    """Without the repeats that several protocols bring."""
-    first = {id(rule): rule for rule in rules}
-    return [Match(decision, rule) for rule in first.values()]
 
 
 def _spared(forms: Iterable[Address]) -> str:

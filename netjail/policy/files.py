@@ -152,7 +152,7 @@ class Shelf:
 
 def _text(path: str, place: Place, subject: str = "") -> str:
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return _all(file)
     except OSError as error:
         raise RuleError(f"{subject}cannot be read: {error.strerror}", place=place) from None
@@ -193,7 +193,7 @@ def _trusted(path: str) -> tuple[str | None, str]:
     """The text of a file, None if it is no file; and why it cannot be trusted, if so."""
     # O_NONBLOCK: a pipe of that name must not hold us.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(descriptor, encoding="utf-8", errors="replace") as file:
+    with open(descriptor, encoding="utf-8-sig", errors="replace") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             return None, ""

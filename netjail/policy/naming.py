@@ -91,16 +91,6 @@ class Naming(msgspec.Struct, frozen=True):
             return wording.allowed(rule, name)
         return wording.unnamed(name)
 
-    def matching(
-        self, attempt: Attempt, question: Question, facts: Facts
-    ) -> tuple[Sequence[AddressRule], Sequence[AddressRule]]:
-        """Every rule that speaks of a look-up: those that deny, those that allow."""
-        name = question.name
-        backwards = self._backwards(attempt, name, facts)
-        allowing = self._allowing(self.allow, attempt, name, facts)
-        leading = self._allowing(self.leading, attempt, name, facts)
-        return self._denying(attempt, name, facts), (*allowing, *leading, *backwards)
-
     def _denying(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
         met = _speaking(self.deny, name, facts)
         return self.deny_callers.heeded(met, lambda: facts.caller(attempt))

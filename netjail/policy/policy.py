@@ -17,7 +17,7 @@ import msgspec
 from netjail.endpoints import Inet, Netlink, Question, Unix, Unspecified
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
 from netjail.policy import loading, wording
-from netjail.policy.engine import Engine, Match
+from netjail.policy.engine import Engine
 from netjail.policy.facts import Facts
 from netjail.policy.others import with_others
 from netjail.policy.query import Query, stand_in
@@ -95,10 +95,6 @@ class Policy(msgspec.Struct, frozen=True):
             if not _is_allowed(other) or other.redirect or not _direct(other):
                 return other if not _is_allowed(other) else wording.torn(verdict, engine.error)
         return verdict
-
-    def matching(self, attempt: Attempt, facts: Facts) -> tuple[Match, ...]:
-        """Every rule that matches an attempt, whichever decides: each policy's in turn."""
-        return tuple(m for engine in self.engines for m in engine.matching(attempt, facts))
 
     @property
     def by_caller(self) -> bool:

@@ -66,16 +66,6 @@ class Paths(msgspec.Struct, frozen=True):
             return Verdict(Decision.ALLOW, Reason.DEFAULT, why="allowed by default")
         return self._unmatched(attempt, endpoint, facts, owner)
 
-    def matching(
-        self, attempt: Attempt, endpoint: Unix, facts: Facts
-    ) -> tuple[Sequence[PathRule], Sequence[PathRule]]:
-        """Every rule that speaks of a destination: those that deny, those that allow."""
-        reached = self._reached(attempt, endpoint, facts)
-        return (
-            self._denying(attempt, endpoint, reached, facts),
-            self._allowing(attempt, reached, facts),
-        )
-
     def _reached(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Unix | None:
         return _reached(attempt, endpoint, facts) if self.allow or self.deny else endpoint
 
