@@ -11,6 +11,9 @@ import os
 
 from netjail.errors import Source, guess
 
+PREFIX = "preset "
+"""What the layers and places of a preset's rules begin with."""
+
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "presets")
 
 
@@ -38,6 +41,11 @@ def read(name: str) -> str:
     """The text of a preset that there is."""
     with open(os.path.join(FOLDER, f"{name}.toml"), encoding="utf-8") as file:
         return file.read()
+
+
+def of(layer: str) -> str:
+    """The preset whose rules are of *layer*; "" if there is none: files have a line."""
+    return layer.removeprefix(PREFIX) if layer.startswith(PREFIX) and ":" not in layer else ""
 
 
 def about(text: str) -> str:

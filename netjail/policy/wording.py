@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 from netjail.endpoints import Address, Inet, Question, Unix
 from netjail.model import Decision, Protocol, Reason, Verdict
+from netjail.policy import presets
 from netjail.policy.addresses import AddressSet
 from netjail.policy.paths import PathRule, escape
 from netjail.policy.rules import AddressRule, Rule
@@ -89,16 +90,22 @@ def _said(why: str, rule: Rule) -> str:
 
 
 def _excepted(rule: Rule, spared: str) -> str:
-    option = rule.layer if rule.layer.startswith("-") else f"{rule.layer}: deny"
+    preset = presets.of(rule.layer)
+    option = (
+        "deny" if preset else rule.layer if rule.layer.startswith("-") else f"{rule.layer}: deny"
+    )
     if isinstance(rule, PathRule):
         exact = rule.text.removeprefix("unix:") == spared
     else:
         hosts, addresses = rule.target.hosts, rule.target.addresses
         single = addresses == _only(spared) if addresses else not hosts or bool(hosts.single)
         exact = single and not (addresses and hosts)
-    if exact:
-        return f"remove {option} {shlex.quote(rule.text)}"
-    return f"{option} {shlex.quote(f'{rule.text} !{spared}')}"
+    changed = f"{option} {shlex.quote(f'{rule.text} !{spared}')}"
+    if preset:
+        # What comes with netjail is not there to be edited.
+        without = f"do without the preset {preset} (extends or --preset)"
+        return without if exact else f"{without}, or write its rules with {changed}"
+    return f"remove {option} {shlex.quote(rule.text)}" if exact else changed
 
 
 def _only(spared: str) -> AddressSet | None:
