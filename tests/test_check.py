@@ -134,7 +134,9 @@ exe = "/usr/bin/true"
         pytest.param("x.org:443", "allow", {}, "", id="allowed"),
         pytest.param("x.org:80", "deny", {}, "", id="denied"),
         pytest.param("x.org:443", "deny", {}, "got allow: allowed by x.org:443", id="not-denied"),
-        pytest.param("x.org:80", "allow", {}, 'hint: allow = ["x.org:80"]', id="not-allowed"),
+        pytest.param(
+            "x.org:80", "allow", {}, 'hint: a [[rule]] with allow = ["x.org:80"]', id="not-allowed"
+        ),
         pytest.param("x.org", "deny", {}, "but not for port 443", id="on-every-port"),
         pytest.param("udp://x.org:443", "allow", {}, "", id="a-scheme"),
         pytest.param("x.org:443", "allow", {"proto": "udp"}, "", id="a-protocol"),
@@ -155,14 +157,14 @@ def test_tests(run, dest, expect, more, said):
     assert result.exit_code == bool(said)
     assert said in result.stdout
     assert not said or "p.toml:7:9: " in result.stdout
-    assert result.stdout.endswith("1 tests\n")
+    assert result.stdout.endswith(" 1 test\n")
 
 
 def test_its_lines_are_those_of_a_linter(run):
     result = run('allow = [\n  "any",\n]\n')
     first, hint, last = result.stdout.splitlines()
     assert first == "p.toml:2:4: broad: allow any means every host"
-    assert hint.startswith("  hint: name hosts") and last == "p.toml: 1 findings, 0 tests"
+    assert hint.startswith("  hint: name hosts") and last == "p.toml: 1 finding, 0 tests"
 
 
 def test_nothing_to_say(run):

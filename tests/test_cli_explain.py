@@ -38,7 +38,9 @@ def test_a_denial_says_what_to_add(run, tmp_path):
     assert (result.exit_code, result.stdout.split()[0]) == (0, "deny")
     file = tmp_path / "netjail.toml"
     assert "  fix        --allow x.org:443\n" in result.stdout
-    assert f'or in {file}: allow = ["x.org:443"]\n' in result.stdout
+    added = ["[[rule]]", 'allow = ["x.org:443"]']
+    lines = [line.strip() for line in result.stdout.splitlines()]
+    assert lines[lines.index(f"or at the end of {file}:") + 1 :][:2] == added
     assert run("explain", "--no-config", "y.org").stdout.startswith("deny")
     assert run("explain", "y.org").stdout.startswith("allow")
 
@@ -66,12 +68,31 @@ def test_json(run):
         "option": "--allow 127.0.0.1:80",
         "file": "netjail.toml",
         "entry": 'allow = ["127.0.0.1:80"]',
+        "table": "",
     }
+
+
+def test_a_file_that_is_not_trusted_is_told(run, tmp_path):
+    file = tmp_path / "netjail.toml"
+    file.write_text('allow = ["x.org"]\n')
+    file.chmod(0o666)
+    said = f"{file} is not used: others than its owner can write it (chmod go-w)"
+    result = run("explain", "x.org:443")
+    assert result.stdout.startswith("deny ")
+    assert f" warning {said}" in " ".join(result.stdout.split())
+    assert json.loads(run("explain", "--json", "x.org").stdout)["warnings"] == [said]
+    checked = run("check")
+    assert checked.exit_code == 1
+    assert checked.stdout == f"warning: {said}\nno policy file: 1 finding, 0 tests\n"
+    file.unlink()
+    assert run("check").exit_code == 2
 
 
 @pytest.mark.parametrize(
     "words",
     [
+        pytest.param(["--exe", "sh", "x"], id="no-path"),
+        pytest.param(["--parent", "make", "x"], id="no-parent"),
         pytest.param(["10.0.0.0/8"], id="no-destination"),
         pytest.param([], id="nothing"),
         pytest.param(["x", "y"], id="two"),

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import shlex
 from ipaddress import ip_address
+from shutil import which
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from netjail.errors import UsageError
 from netjail.formats.explanation import render
 from netjail.model import Decision
 from netjail.policy import Policy, Rules
 from netjail.policy.destination import parse
-from netjail.policy.explain import Setting, explain
+from netjail.policy.explain import Setting, explain, program
 from netjail.policy.supposed import Local, unnamed_address
 from netjail.policy.words import addresses
 
@@ -81,6 +83,64 @@ def test_a_file_and_its_line_are_named(tmp_path):
     assert (found.decisive.layer, found.files) == (f"{file}:2", (str(file),))
     denied = explained("y.org:443", files=(str(file),))
     assert [(fix.file, fix.entry) for fix in denied.fixes] == [(str(file), 'allow = ["y.org:443"]')]
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("netjail.toml", 'allow = ["x"]\n[[rule]]\ndeny = "y"\n'),
+        ("pyproject.toml", "[tool.netjail]\nallow = []\n[tool.other]\nx = 1\n"),
+    ],
+)
+def test_what_is_to_be_added_can_follow_what_is_there(file, said, tmp_path):
+    path = tmp_path / file
+    path.write_text(said)
+    (fix,) = explained("x.org:443", files=(str(path),)).fixes
+    assert fix.file == str(path)
+    path.write_text(f"{said}{fix.table}\n{fix.entry}\n")
+    assert explained("x.org:443", files=(str(path),)).verdict == "allow"
+
+
+@pytest.mark.parametrize(
+    ("preset", "dest", "fix"),
+    [
+        pytest.param("no-metadata", "169.254.169.254:80",
+                     "do without the preset no-metadata (extends or --preset), or write its rules "
+                     "with deny 'metadata !169.254.169.254'", id="one-of-many"),
+        pytest.param("offline", "192.0.2.1:80",
+                     "do without the preset offline (extends or --preset), or write its rules "
+                     "with deny 'any !192.0.2.1'", id="all"),
+    ],
+)  # fmt: skip
+def test_what_comes_with_netjail_is_not_to_be_edited(preset, dest, fix):
+    assert explained(dest, ["any"], presets=(preset,)).fixes[0].option == fix
+    assert explained(dest, ["any"]).verdict == "allow"
+
+
+def test_a_file_that_is_called_as_a_preset_is_the_user_s(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "preset x").write_text('deny = ["x.org"]\n')
+    (fix,) = explained("x.org:443", ["any"], files=("preset x",)).fixes
+    assert fix.option == "remove preset x:1: deny x.org"
+
+
+@pytest.mark.parametrize(
+    ("given", "said", "hint"),
+    [
+        ({"exe": "sh"}, "exe: 'sh' is no absolute path", f"did you mean {which('sh')}?"),
+        ({"exe": "no-such-program"}, "exe: 'no-such-program' is no absolute path",
+         "such as /usr/bin/curl"),
+        ({"exe": "bin/sh"}, "exe: 'bin/sh' is no absolute path", "did you mean /bin/sh?"),
+        ({"exe": ""}, "exe: '' is no absolute path", "such as /usr/bin/curl"),
+        ({"parents": ["/bin/sh", "make"]}, "parent: 'make' is no absolute path", None),
+    ],
+)  # fmt: skip
+def test_a_program_is_told_by_its_absolute_path(given, said, hint, monkeypatch):
+    monkeypatch.chdir("/")
+    with pytest.raises(UsageError) as caught:
+        program(**given)
+    assert str(caught.value) == said
+    assert hint is None or caught.value.hint == hint
 
 
 def test_rules_that_lost_are_named():

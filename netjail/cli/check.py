@@ -83,7 +83,7 @@ def _check(rules: Rules) -> tuple[list[Finding], Policy | None]:
         policy = Policy.load(msgspec.structs.replace(rules, expired_fails=True))
     except RuleError as error:
         return complaints(error), None
-    if not (policy.files or rules.allow or rules.deny or rules.presets):
+    if not (policy.files or policy.warnings or rules.allow or rules.deny or rules.presets):
         complain(UsageError("no policy is found here", "netjail check FILE"))
         sys.exit(2)
     return check(policy), policy
@@ -96,9 +96,13 @@ def _lines(found: list[Finding], shown: str, policy: Policy | None, paint: Any) 
         yield f"{place}{paint(finding.kind, style)}: {visible(finding.message, 1000)}"
         if finding.hint:
             yield paint(f"  hint: {visible(finding.hint, 1000)}", "faint")
-    tests = f"{len(policy.tests)} tests" if policy else "not read to its end"
-    count = f"{len(found)} findings" if found else paint("nothing found", "good")
-    yield f"{visible(shown, 1000) or 'options'}: {count}, {tests}"
+    tests = _count(len(policy.tests), "test") if policy else "not read to its end"
+    count = _count(len(found), "finding") if found else paint("nothing found", "good")
+    yield f"{visible(shown, 1000) or 'no policy file'}: {count}, {tests}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _json(found: list[Finding], shown: str, policy: Policy | None) -> str:

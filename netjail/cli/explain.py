@@ -39,7 +39,7 @@ netjail explain --json unix:/run/docker.sock | jq -r .verdict
 )
 @click.argument("dest")
 @click.option("--proto", type=click.Choice(PROTOCOLS), help="What carries it; tcp unless given.")
-@click.option("--exe", default="", metavar="PATH", help="The program that calls.")
+@click.option("--exe", metavar="PATH", help="The program that calls.")
 @click.option("--argv", multiple=True, metavar="WORD", help="A word of its command line.")
 @click.option("--parent", multiple=True, metavar="PATH", help="A program that started it.")
 @click.option("--resolve", is_flag=True, help="Look names up, as a run would.")

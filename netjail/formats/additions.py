@@ -17,9 +17,10 @@ from netjail.errors import Place, RuleError, Source
 from netjail.formats import visible
 from netjail.formats.document import Destination, Listener
 from netjail.formats.lines import Line
+from netjail.policy.files import NAMES, rule_table
 from netjail.policy.paths import parse_unix
 
-_NEW = "netjail.toml"
+_NEW = NAMES[0]
 
 
 def title(files: Sequence[str]) -> str:
@@ -34,8 +35,7 @@ def lines(files: Sequence[str], found: Sequence[Destination], room: int) -> Iter
     if not rules:
         return
     if files:
-        table = "tool.netjail." if files[0].endswith("pyproject.toml") else ""
-        yield [("  ", ""), (f"[[{table}rule]]", "fix")]
+        yield [("  ", ""), (rule_table(files[0]), "fix")]
     yield [("  ", ""), ("allow = [", "fix")]
     for rule, program in list(rules.items())[:room]:
         yield [("      ", ""), (f"{json.dumps(rule, ensure_ascii=False)},", "fix"), program]
@@ -50,13 +50,6 @@ def bindings(listeners: Sequence[Listener]) -> Iterator[Line]:
     if rules := list(dict.fromkeys(rule for rules in ports for rule in rules)):
         text = json.dumps(rules, ensure_ascii=False)
         yield [(f"  to open, at the top of {_NEW}: ", ""), (f"bind = {text}", "fix")]
-
-
-def writable(files: Sequence[str]) -> list[str]:
-    """Those that are the user's own."""
-    from netjail.policy.files import SYSTEM
-
-    return [file for file in dict.fromkeys(files) if file != SYSTEM]
 
 
 def _rules(found: Iterable[Destination]) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -16,6 +16,7 @@ from netjail.formats.lines import Line, indented, more, paint
 from netjail.formats.overview import process_lines, run_lines
 from netjail.formats.results import outcome
 from netjail.model import Reason
+from netjail.policy.files import writable
 
 # How many lines a section has before the rest is one line; -v lifts it.
 _ROOM = 12
@@ -92,7 +93,7 @@ def _sections(
     files: Sequence[str],
     more: Iterable[tuple[str, Iterator[Line]]] = (),
 ) -> Iterator[Line]:
-    files = additions.writable(files)
+    files = writable(files)
     room = _room(document, verbose)
     rules = _rules(document, width) if verbose else _unused(document, width)
     for title, body in (

@@ -23,7 +23,11 @@ def render(explanation: Explanation, paint: Paint = plain, width: int = 80) -> s
     lines = [_head(explanation, paint)]
     for label, text, whole in _rows(explanation):
         room = max(width - _LABEL - 4, 20)
-        parts = [text] if whole else wrap(text, room, break_long_words=False) or [""]
+        parts = (
+            [text]
+            if whole
+            else wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+        )
         for number, part in enumerate(parts):
             shown = paint(f"{'' if number else label:<{_LABEL}}", "faint")
             lines.append(f"  {shown}  {part}")
@@ -62,6 +66,8 @@ def _rows(explanation: Explanation) -> Iterator[tuple[str, str, bool]]:
     yield from _fixes(explanation.fixes)
     for text in explanation.assumed:
         yield "assumed", visible(text, 1000), False
+    for text in explanation.warnings:
+        yield "warning", visible(text, 1000), False
     for file in explanation.files:
         yield "policy", visible(file, 1000), True
 
@@ -97,10 +103,10 @@ def _fixes(fixes: tuple[Fix, ...]) -> Iterator[tuple[str, str, bool]]:
         if fix.option:
             yield label, visible(fix.option, 10_000), True
         if fix.file:
-            start = "or in " if fix.option else "in "
-            yield label if not fix.option else "", f"{start}{_entry(fix)}", True
+            where = f"at the end of {visible(fix.file, 1000)}:"
+            if not fix.table:
+                where = f"in a new {visible(fix.file, 1000)}:"
+            yield label if not fix.option else "", f"{'or ' if fix.option else ''}{where}", True
+            for line in filter(None, (fix.table, fix.entry)):
+                yield "", visible(line, 10_000), True
         label = "and"
-
-
-def _entry(fix: Fix) -> str:
-    return f"{visible(fix.file, 1000)}: {visible(fix.entry, 10_000)}"

@@ -12,12 +12,12 @@ import msgspec
 
 from netjail.endpoints import Unix
 from netjail.errors import Place, RuleError, UsageError
-from netjail.policy import brokers
+from netjail.policy import brokers, presets
 from netjail.policy.addresses import AddressSet
 from netjail.policy.coverage import Near, covering, covers
 from netjail.policy.destination import parse
 from netjail.policy.explain import Setting, explain, program
-from netjail.policy.explanation import Explanation
+from netjail.policy.explanation import Explanation, Fix
 from netjail.policy.paths import PathRule
 from netjail.policy.policy import Policy
 from netjail.policy.rules import AddressRule, Rule
@@ -60,12 +60,8 @@ def check(policy: Policy) -> list[Finding]:
     found += [finding for test in policy.tests for finding in judge(policy, test)]
     opened = set(brokers.warnings(engine.allow_paths, engine.deny_paths))
     found += [Finding(Place(""), "warning", text) for text in policy.warnings if text not in opened]
-    own = (finding for finding in found if not finding.place.source.startswith(_PRESET))
+    own = (finding for finding in found if not finding.place.source.startswith(presets.PREFIX))
     return sorted(own, key=lambda finding: _order(finding.place))
-
-
-_PRESET = "preset "
-"""What the places of rules begin with that nobody here can change."""
 
 
 def _order(place: Place) -> tuple[bool, str, int, int]:
@@ -104,7 +100,7 @@ def _useless(lists: _Lists) -> Iterator[Finding]:
 
 
 def _idle(kind: str, rule: Rule, before: list[Rule], after: list[Rule]) -> Iterator[Finding]:
-    equal = (other for other in after if other.place.source.startswith(_PRESET))
+    equal = (other for other in after if other.place.source.startswith(presets.PREFIX))
     same = next((o for o in (*before, *equal) if covers(o, rule) and covers(rule, o)), None)
     if same is not None and _alike(same, rule):
         message = f"{kind} {rule.text} is there already: {_shown(same)}"
@@ -194,7 +190,7 @@ def judge(policy: Policy, test: Test) -> Iterator[Finding]:
     protocol = test.protocol.value if test.protocol else ""
     named = f"test {test.name!r}: " if test.name else ""
     try:
-        setting = Setting(who=program(test.exe))
+        setting = Setting(who=program(test.exe or None))
         found = explain(policy, parse(test.dest, protocol), setting)
     except UsageError as error:
         yield Finding(test.place, "error", f"{named}{error}", error.hint)
@@ -212,6 +208,12 @@ def judge(policy: Policy, test: Test) -> Iterator[Finding]:
 
 def _remedy(found: Explanation, expected: str) -> str:
     if expected == "allow":
-        return " and ".join(fix.entry or fix.option for fix in found.fixes)
+        return " and ".join(_added(fix) for fix in found.fixes)
     step = found.decisive
     return f"it is {step.rule} ({step.layer}) that allows it" if step.layer else ""
+
+
+def _added(fix: Fix) -> str:
+    if not fix.entry:
+        return fix.option
+    return f"a {fix.table} with {fix.entry}" if fix.table else fix.entry

@@ -12,11 +12,13 @@ import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from ipaddress import ip_address
 from itertools import pairwise
+from shutil import which
 from typing import Literal
 
 import msgspec
 
 from netjail.endpoints import Address, Endpoint, Inet, Question, Unix, canonical
+from netjail.errors import UsageError
 from netjail.model import Attempt, Operation, Owner, Protocol
 from netjail.policy import wording
 from netjail.policy.destination import Destination
@@ -86,6 +88,7 @@ class _Case(msgspec.Struct):
             fixes=tuple(fixes) if decisive.verdict == "deny" else (),
             assumed=tuple(self.assumed),
             files=self.policy.files,
+            warnings=self.policy.warnings,
         )
 
     def _steps(self) -> Iterator[Step]:
@@ -244,10 +247,24 @@ def _attempt(operation: Operation, protocol: Protocol, endpoint: Endpoint) -> At
     return Attempt(0, 0, "connect", operation, frozenset({protocol}), endpoint, Descriptor(0))
 
 
-def program(exe: str = "", argv: Sequence[str] = (), parents: Sequence[str] = ()) -> Caller:
-    """A caller of whom this much is known; links are followed, as in rules."""
-    exe, above = (os.path.realpath(exe) if exe else ""), map(os.path.realpath, parents)
-    return Caller(exe, tuple(argv), bool(argv), tuple(above), bool(parents))
+def program(
+    exe: str | None = None, argv: Sequence[str] = (), parents: Sequence[str] = ()
+) -> Caller:
+    """
+    A caller of whom this much is known; links are followed, as in rules.
+
+    :raises UsageError: for a program without its absolute path.
+    """
+    path, above = ("" if exe is None else _real("exe", exe)), [_real("parent", p) for p in parents]
+    return Caller(path, tuple(argv), bool(argv), tuple(above), bool(parents))
+
+
+def _real(what: str, path: str) -> str:
+    if not os.path.isabs(path):
+        found = which(path) if "/" not in path else os.path.abspath(path)
+        hint = f"did you mean {found}?" if found else "such as /usr/bin/curl"
+        raise UsageError(f"{what}: {path!r} is no absolute path", hint)
+    return os.path.realpath(path)
 
 
 def _unknown(policy: Policy, who: Caller) -> Iterator[str]:

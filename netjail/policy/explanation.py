@@ -32,6 +32,8 @@ class Fix(msgspec.Struct, frozen=True):
     """The policy file that *entry* can be written to instead; "" if there is none."""
     entry: str = ""
     """``allow = ["example.org:443"]``"""
+    table: str = ""
+    """``[[rule]]``, the header that *entry* needs at the end of a file that is there already."""
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,6 +76,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
     assumed: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     """The policy's files."""
+    warnings: tuple[str, ...] = ()
+    """What is doubtful about the policy: a file that is not used, a rule that ends soon."""
 
 
 def alike(one: Step, other: Step) -> bool:

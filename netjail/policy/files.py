@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TextIO
 
 import msgspec
@@ -76,7 +76,9 @@ class Shelf:
             return Sheet()
         text = presets.text(name, Source(name, entry.place))
         self._seen.add(name)
-        return sheets.parse(text, f"preset {name}", layer=f"preset {name}", today=self._today)
+        return sheets.parse(
+            text, f"{presets.PREFIX}{name}", layer=f"{presets.PREFIX}{name}", today=self._today
+        )
 
     def found(self, start: str) -> Found:
         """
@@ -163,6 +165,16 @@ def _text(path: str, place: Place, subject: str = "") -> str:
 def table_of(path: str) -> tuple[str, ...]:
     """Where in a file the policy starts."""
     return ("tool", "netjail") if os.path.basename(path) == "pyproject.toml" else ()
+
+
+def writable(paths: Iterable[str]) -> list[str]:
+    """Those of a policy's files that are the user's own."""
+    return [path for path in dict.fromkeys(paths) if path != SYSTEM]
+
+
+def rule_table(path: str) -> str:
+    """The header under which a rule can be added at the end of a file, whatever it holds."""
+    return f"[[{'.'.join((*table_of(path), 'rule'))}]]"
 
 
 def _ours(text: str, path: str) -> bool:

@@ -83,6 +83,8 @@ def _fix(policy: Policy, fix: str, engine: int) -> Fix:
         return Fix(fix)
     entry = f"allow = {msgspec.json.encode(words[1::2]).decode()}"
     if engine:
-        return Fix("", files.SYSTEM, entry)
-    own = (file for file in policy.files if file != files.SYSTEM)
-    return Fix(fix, next(own, "netjail.toml"), entry)
+        return Fix("", files.SYSTEM, entry, files.rule_table(files.SYSTEM))
+    own = files.writable(policy.files)
+    if own:
+        return Fix(fix, own[0], entry, files.rule_table(own[0]))
+    return Fix(fix, files.NAMES[0], entry)
