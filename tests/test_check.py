@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from netjail.cli.group import group
@@ -234,6 +234,7 @@ def matched(one):
 
 
 @settings(max_examples=500, deadline=None)
+@example(":80", ["any !10.0.0.0/8", "10.0.0.0/8"])
 @given(st.sampled_from(TEXTS), st.lists(st.sampled_from(TEXTS), max_size=4, unique=True))
 def test_what_is_said_to_be_covered_is(text, others):
     one = parse(text, Place(""), "")

@@ -31,7 +31,14 @@ def covering(rule: Rule, others: Iterable[Rule]) -> tuple[Rule, ...]:
     if isinstance(rule, PathRule) or not rule.fixed:
         return ()
     heard = [o for o in some if isinstance(o, AddressRule) and o.fixed and _whoever(o, rule)]
+    if _everything(rule):
+        # That is names and the jail's own too, which addresses do not add up to.
+        heard = [other for other in heard if _everything(other)]
     return tuple(_together(rule, heard))
+
+
+def _everything(rule: AddressRule) -> bool:
+    return rule.fixed and rule.target.addresses == EVERYTHING and not rule.exceptions
 
 
 def _together(rule: AddressRule, others: Sequence[AddressRule]) -> Iterable[AddressRule]:
@@ -151,7 +158,7 @@ def _whoever(one: Rule, other: Rule) -> bool:
 
 
 def _target(one: AddressRule, other: AddressRule) -> bool:
-    if one.fixed and one.target.addresses == EVERYTHING and not one.exceptions:
+    if _everything(one):
         return True
     if one.fixed and other.fixed:
         return reach(one).covers(reach(other))
