@@ -161,6 +161,15 @@ _LOOPBACK4 = IPv4Address("127.0.0.1")
 _LOOPBACK6 = IPv6Address("::1")
 
 
+def on_loopback(endpoint: Endpoint) -> bool:
+    """Whether what is bound there can be reached from this machine alone."""
+    if not isinstance(endpoint, Inet):
+        return False
+    # Not canonical(): here 0.0.0.0 means every address.
+    address = getattr(endpoint.address, "ipv4_mapped", None) or endpoint.address
+    return bool(address.is_loopback)
+
+
 def canonical(address: Address) -> tuple[Address, ...]:
     """
     Every form in which an address has to be judged, the one it is known by first.

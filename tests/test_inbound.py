@@ -230,6 +230,23 @@ def test_bind_opens_no_other_port(serving):
     assert outside in (ECONNREFUSED, ETIMEDOUT)
 
 
+@pytest.mark.parametrize("options", [(), ("--audit",), ("--bind", f":{PORT}")])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "::ffff:127.0.0.1"])
+def test_what_is_bound_to_loopback_is_never_open(trace, options, address):
+    family = "AF_INET6" if ":" in address else "AF_INET"
+    code = (
+        f"import socket; s = socket.socket(socket.{family}); "
+        f"s.bind(({address!r}, {PORT})); s.listen(); "
+        f"socket.create_connection(({address!r}, {PORT})); print(s.accept()[1][1] > 0)"
+    )
+    result = trace(*options, command=["python", "-S", "-c", code])
+    assert result.stdout == "True\n", result.stderr
+    (listener,) = result.of_type("listen")
+    assert (listener.scope, listener.fix) == ("machine", "")
+    assert f"{PORT}  this machine only" in result.stderr
+    assert "to open" not in result.stderr
+
+
 def test_audit_leaves_listeners_as_they_are(serving):
     outside, _, _, listeners, _ = serving(LISTENERS["every-address"], "--audit")
     assert outside == 0

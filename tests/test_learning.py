@@ -177,7 +177,7 @@ def test_a_listener_is_open_as_in_the_audit(outdoors):
     port = 8999
     code = (
         "import socket, sys; s = socket.create_server(('0.0.0.0', int(sys.argv[1]))); "
-        "t = socket.create_server(('', 0)); u = socket.create_server(('127.0.0.1', 0))"
+        "t = socket.create_server(('', 0)); u = socket.create_server(('127.0.0.1', 8998))"
     )
     command = ["python", "-c", code, str(port)]
     assert scene.netjail("learn", "-o", "x.toml", "--", *command).status == 0

@@ -242,7 +242,7 @@ def test_a_learned_policy_is_commented():
         listening("192.0.2.9", 8081),
         listening("::", 9000, program="node"),
         listening("0.0.0.0", 40000, program="java"),
-        listening("127.0.0.1", 8082),
+        listening("127.0.0.1", 8082, "machine"),
     )
     text = learned.write(found, cover(found, DENY), range(32768, 61000))
     assert tomllib.loads(text) == {
@@ -491,7 +491,7 @@ def test_a_journal_is_a_list_of_destinations():
     lax = {"decision": Decision.ALLOW}
     found = changes.observed(
         [
-            listening("127.0.0.1", 8080),
+            listening("127.0.0.1", 8080, "machine"),
             wanted(inet("127.0.0.1", 8080), **lax),
             asked("a.test", **lax),
             wanted(WEB[0], names=("a.test",), **lax),

@@ -188,6 +188,14 @@ def test_listeners(run):
     ]
 
 
+def test_no_rule_opens_what_is_bound_to_loopback(run):
+    ran = run()
+    who = records.proc(CURL, 1, CHAIN, False)
+    line = records.listen_record(inet("127.0.0.1", 80), Protocol.TCP, who, scope="machine")
+    ran.journal.write(line)
+    assert not ran.replay(bind=(":80",)).listeners
+
+
 def test_room_is_bounded(run, monkeypatch):
     monkeypatch.setattr("netjail.replay.player.GROUPS", 3)
     monkeypatch.setattr("netjail.replay.player._KNOWN", 2)

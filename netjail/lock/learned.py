@@ -77,14 +77,10 @@ def _listeners(wants: Wants, ephemeral: Ports) -> Iterator[tuple[str, str]]:
     """Who could be reached from other machines; ports of the moment are said in words."""
     found: dict[str, list[str]] = {}
     for (ip, port, scope), program in wants.listeners.items():
-        if scope == "open" and int(port) not in ephemeral and not _inside(ip):
+        if scope == "open" and int(port) not in ephemeral:
             found.setdefault(_bind(ip, port), []).append(program)
     for rule, programs in sorted(found.items(), key=lambda one: _natural(one[0])):
         yield rule, f"listener: {', '.join(dict.fromkeys(programs))}"
-
-
-def _inside(ip: str) -> bool:
-    return ip_address(ip).is_loopback
 
 
 def _bind(ip: str, port: str) -> str:
@@ -109,7 +105,7 @@ def _remarks(wants: Wants, cover: Cover, ephemeral: Ports) -> Iterator[str]:
     moment = {
         program
         for (ip, port, scope), program in wants.listeners.items()
-        if scope == "open" and int(port) in ephemeral and not _inside(ip)
+        if scope == "open" and int(port) in ephemeral
     }
     for program in sorted(moment):
         yield f"{program} listened on a port of the moment: this machine only, without a rule"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from netjail.endpoints import Inet, Question, Unix
+from netjail.endpoints import Inet, Question, Unix, on_loopback
 from netjail.errors import JournalError
 from netjail.journal import Torn
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
@@ -158,6 +158,8 @@ class Player:
     def _listen(self, record: ListenRecord) -> None:
         endpoint, protocol = endpoint_of(record.dest), Protocol(record.proto)
         if not isinstance(endpoint, Inet) or record.scope not in ("machine", "open"):
+            return
+        if on_loopback(endpoint):  # shut, whatever the rules say
             return
         scopes = (record.scope, "open" if self._policy.listen(endpoint, protocol) else "machine")
         if scopes[0] == scopes[1]:

@@ -207,12 +207,12 @@ class Supervisor:
     def _on_listen(self, event: Event, attempt: Attempt) -> None:
         plan, before = self._plan, self._setting.inherited.listening
         who = self._tree.of(event.tid, attempt.process)
-        listener = listening.judge(attempt, plan.policy, plan.strict, before, who.chain)
+        listener, shut = listening.judge(attempt, plan.policy, plan.strict, before, who.chain)
         failed = 0
         if listener.scope is Scope.LOCAL and not attempt.descriptor.shared:
             self._jail.let(event.tid)
         elif listener.scope is not Scope.REFUSED:
-            failed = self._jail.listen(event.tid, listener.scope is Scope.MACHINE)
+            failed = self._jail.listen(event.tid, shut)
         if not failed:
             self._book.listener(listener, who, event.tid, "")
         if listener.scope is Scope.REFUSED:
