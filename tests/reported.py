@@ -129,7 +129,7 @@ def busy() -> Document:
             why="nobody listens on 127.0.0.1:5432",
             fix="",
         ),
-        allowed(id=6),
+        allowed(id=6, redirect="127.0.0.1:8443"),
         processes=(Process(run=1, id=2, parent=1, pid=4321, name="curl", exe="/usr/bin/curl"),),
         listeners=(Listener("0.0.0.0:8080", "tcp", "machine", ("nginx",), "--bind :8080"),),
         doors=(Door("ptrace", 2, "gdb and strace need it", (Asker(("gdb", "sh"), 2),)),),

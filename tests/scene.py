@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from ipaddress import ip_address
+from typing import Any
 
 from netjail.endpoints import Endpoint, Inet, Question, Unix, Unspecified
 from netjail.model import (
@@ -44,7 +45,7 @@ def attempt(
     )
 
 
-def allowed(reason: Reason = Reason.RULE, **fields: str) -> Verdict:
+def allowed(reason: Reason = Reason.RULE, **fields: Any) -> Verdict:
     return Verdict(Decision.ALLOW, reason, **fields)
 
 
@@ -80,7 +81,7 @@ def busy(audit: bool = False) -> Report:
     report.add(attempt(inet("127.0.0.1", 8080)), own, ("python3", "sh"), 230)
     report.add(
         attempt(inet("2001:db8:1234:5678:9abc:def0:1234:5678", 443)),
-        allowed(rule="2001:db8::/32", layer="--allow"),
+        allowed(rule="2001:db8::/32", layer="--allow", redirect=inet("127.0.0.1", 8443)),
         ("python3", "run-all-the-tests", "make", "sh"),
     )
     nscd = attempt(Unix(b"/var/run/nscd/socket"), Protocol.UNIX)

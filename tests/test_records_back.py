@@ -84,6 +84,12 @@ def test_any_unix_address(path, abstract):
             Verdict(Decision.DENY, Reason.RULE, "r", "l", "w", "f", errno.EACCES, name="n"),
             id="all",
         ),
+        pytest.param(
+            Verdict(Decision.ALLOW, Reason.RULE, "r", redirect=inet("127.0.0.1", 80)), id="led"
+        ),
+        pytest.param(
+            Verdict(Decision.ALLOW, Reason.RULE, "r", redirect=inet("::1", 80)), id="led-by-ipv6"
+        ),
         pytest.param(Verdict(Decision.DENY, Reason.DEFAULT, error=9999), id="a-nameless-errno"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import functools
 import http.server
+import json
 import socket
 import threading
 from collections.abc import Iterator
@@ -116,6 +117,21 @@ def test_getpeername_says_where(trace, serve, leading, kind, family, wanted, at,
     else:
         assert attempt.reason == "internal"
         assert "for IPv4" in attempt.why
+
+
+def test_the_summary_and_the_reports_say_where(trace, serve, leading, runner):
+    wanted, mock = serve(), serve()
+    made = runner.workdir / "report.json"
+    options = (*leading((at(wanted), at(mock))), "--report", str(made))
+    result = trace(*options, command=["curl", "-s", "-m", "2", f"http://{at(wanted)}/"])
+    assert (wanted.accepted, mock.accepted) == (0, 1)
+    assert f"; led to {at(mock)}" in " ".join(result.stderr.split())
+    (one,) = [d for d in json.loads(made.read_text())["destinations"] if d["redirect"]]
+    assert (one["shown"], one["redirect"]) == (at(wanted), at(mock))
+    assert (one["verdict"], one["count"]) == ("allow", 1)
+    words = ["report", "--format", "md", str(runner.workdir / "events-1.jsonl")]
+    told = runner.run([*runner.user.prefix, runner.python, "-m", "netjail", *words])
+    assert f", led to `{at(mock)}`" in told.stdout, told.stderr
 
 
 def test_nobody_at_the_other_place(trace, serve, leading):

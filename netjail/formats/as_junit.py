@@ -43,7 +43,9 @@ def render(document: Document) -> str:
     for finding in found:
         _denied(suite, finding)
     for one in allowed:
-        _case(suite, _program(one.askers), where(one))
+        case = _case(suite, _program(one.askers), where(one))
+        if one.redirect:
+            ET.SubElement(case, "system-out").text = f"led to {visible(one.redirect)}"
     ET.SubElement(suite, "system-out").text = visible(document.headline, 1000)
     ET.indent(root)
     return f"{_DECLARATION}\n{ET.tostring(root, 'unicode')}\n"

@@ -72,10 +72,7 @@ def _allowed(document: Document) -> Iterator[str]:
     quiet = [one for one in document.destinations if one.verdict == "deny" and not one.counted]
     for title, some in (("Allowed", found), ("Refused, but not counted", quiet)):
         if some:
-            rows = (
-                (str(one.count), _where(one), _who(one), _by(one.layer, one.rule) or one.reason)
-                for one in some[:ROOM]
-            )
+            rows = ((str(one.count), _where(one), _who(one), _ruled(one)) for one in some[:ROOM])
             yield f"<details><summary>{title}: {len(some)}</summary>"
             yield _table(("calls", "destination", "asked by", "rule"), rows)
             yield _left(len(some) - ROOM, "destinations")
@@ -134,6 +131,11 @@ def _who(one: Destination) -> str:
 def _askers(askers: Sequence[Asker]) -> str:
     shown = [code(" <- ".join(asker.chain[:6])) for asker in askers[:3]]
     return ", ".join(shown) + (f", {len(askers) - 3} more" if len(askers) > 3 else "")
+
+
+def _ruled(one: Destination) -> str:
+    led = f", led to {code(one.redirect)}" if one.redirect else ""
+    return (_by(one.layer, one.rule) or one.reason) + led
 
 
 def _rule(one: RuleUse) -> str:

@@ -98,6 +98,7 @@ def _sections(
     rules = _rules(document, width) if verbose else _unused(document, width)
     for title, body in (
         ("would be denied" if audited(document) else "denied", _denied(document, room, width)),
+        ("refused as usual, not counted", _folded(document, width)),
         (additions.title(files), additions.lines(files, _counted(document), room)),
         ("allowed", _allowed(document, room, width)),
         ("listening", _listening(document, room, width)),
@@ -120,16 +121,12 @@ def _verdict(document: Document, begin: str) -> Line:
     return [*([(start, "")] if start else []), (outcome(totals, audit), style)]
 
 
-def _refused(document: Document) -> list[Destination]:
-    return [one for one in document.destinations if one.verdict == "deny"]
-
-
 def _counted(document: Document) -> list[Destination]:
-    return [one for one in _refused(document) if one.counted]
+    return [one for one in document.destinations if one.verdict == "deny" and one.counted]
 
 
 def _denied(document: Document, room: int, width: int) -> Iterator[Line]:
-    every, found = _refused(document), _counted(document)
+    found = _counted(document)
     for one in found[:room]:
         yield [_count(one), (_where(one, width - 16), "denied")]
         yield from indented([_asked(one), *_reasons(one)], width)
@@ -137,6 +134,11 @@ def _denied(document: Document, room: int, width: int) -> Iterator[Line]:
             # Never cut or wrapped: it is there to be copied.
             yield [(f"{'':16}fix: ", ""), (visible(one.fix, 1000), "fix")]
     yield from _rest(found[room:], document.omitted.get("attempts_denied", 0))
+
+
+def _folded(document: Document, width: int) -> Iterator[Line]:
+    """What does not count, one line a reason."""
+    every = [one for one in document.destinations if one.verdict == "deny"]
     for reason, text in _FOLDED.items():
         folded = [one for one in every if one.reason == reason.value]
         if folded:
@@ -148,7 +150,7 @@ def _allowed(document: Document, room: int, width: int) -> Iterator[Line]:
     for one in found[:room]:
         where = _where(one, width - 16)
         line = [_count(one), (where, "")]
-        detail = f"{_asked(one)}; {_by(one)}"
+        detail = f"{_asked(one)}; {_by(one)}{_led(one)}"
         if 18 + len(where) + len(detail) <= width:
             yield [*line, (f"  {detail}", "faint")]
         else:
@@ -253,6 +255,10 @@ def _reasons(one: Destination) -> Iterator[str]:
         yield f"rule: {_by(one)}"
 
 
+def _led(one: Destination) -> str:
+    return f"; led to {visible(one.redirect, 60)}" if one.redirect else ""
+
+
 def _by(one: Destination) -> str:
     """``--deny private``, ``netjail.toml:3: private``, or why it came without a rule."""
     return visible(_written(one.layer, one.rule)) if one.rule else one.reason
@@ -262,7 +268,7 @@ def _fold(some: list[Destination], text: str, width: int) -> Iterator[Line]:
     shown = ", ".join(visible(one.shown, 50) for one in some[:3])
     more = f" and {len(some) - 3} more" if len(some) > 3 else ""
     calls = _calls(sum(one.count for one in some))
-    line = f"{text} {shown}{more} ({calls}, not counted)"
+    line = f"{text} {shown}{more} ({calls})"
     yield from indented([line], width, 2)
 
 

@@ -103,7 +103,9 @@ def _state(totals: doc.Totals, runs: tuple[doc.Run, ...]) -> doc.State:
 
 def _destination(group: Group, number: int) -> doc.Destination:
     verdict, endpoint = group.verdict, group.endpoint
-    runs = choose(verdict, group.audit).runs
+    action = choose(verdict, group.audit)
+    # A look-up is answered: what its rule leads is the call that follows.
+    leads = action.leads and not isinstance(endpoint, Question)
     return doc.Destination(
         id=number,
         shown=shown(endpoint, verdict.name),
@@ -111,7 +113,7 @@ def _destination(group: Group, number: int) -> doc.Destination:
         verdict=verdict.decision.value,
         reason=verdict.reason.value,
         counted=verdict.reason not in QUIET,
-        carried=runs == (verdict.decision is Decision.ALLOW),
+        carried=action.runs == (verdict.decision is Decision.ALLOW),
         owner=owner(endpoint),
         proto=proto(group.protocols),
         name=plain(verdict.name),
@@ -126,6 +128,7 @@ def _destination(group: Group, number: int) -> doc.Destination:
         why=plain(verdict.why),
         fix=plain(verdict.fix),
         errno=error_name(verdict.error) if verdict.error else "",
+        redirect=str(verdict.redirect) if leads else "",
         count=group.count,
         first=stamp(group.span.first),
         last=stamp(group.span.last),

@@ -113,6 +113,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     why: str = ""
     fix: str = ""
     errno: str = ""
+    redirect: str = ""
+    """Where the calls went instead, as ``127.0.0.1:8443``."""
     count: int = 0
     first: str = ""
     last: str = ""

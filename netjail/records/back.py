@@ -67,7 +67,14 @@ def verdict_of(record: AttemptRecord) -> Verdict:
         record.fix,
         error_of(record.errno),
         name=record.dest.name,
+        redirect=_place(record.redirect) if record.redirect else None,
     )
+
+
+def _place(text: str) -> Inet:
+    """``127.0.0.1:8443``, ``[::1]:8443``."""
+    host, _, port = text.rpartition(":")
+    return Inet(ip_address(host.strip("[]")), int(port))
 
 
 def chain_of(record: AttemptRecord) -> tuple[str, ...]:

@@ -27,8 +27,8 @@ Chain = tuple[str, ...]
 class Scope(enum.Enum):
     """Who can reach a listener; the value is what the journal has."""
 
-    MACHINE = "machine"  # TCP: this machine only
-    OPEN = "open"  # a --bind rule opened it, or audit does not hold it
+    MACHINE = "machine"  # TCP: this machine only, as of whatever is bound to loopback
+    OPEN = "open"  # TCP: a --bind rule opened it, or audit does not hold it
     LOCAL = "local"  # a unix socket: who may open its path
     REFUSED = "refused"
 
@@ -166,5 +166,5 @@ def key(attempt: Attempt, verdict: Verdict) -> Hashable:
     if isinstance(endpoint, Question):
         where = (endpoint.name, bool(endpoint.kind))  # whatever type, of whatever server
     kind = attempt.syscall if attempt.operation is Operation.SOCKET else ""
-    ruled = (verdict.decision, verdict.reason, verdict.rule, verdict.layer)
+    ruled = (verdict.decision, verdict.reason, verdict.rule, verdict.layer, verdict.redirect)
     return (*ruled, where, attempt.protocols, kind)

@@ -105,6 +105,7 @@ class Reader:
             record.reason,
             record.rule,
             record.layer,
+            record.redirect,
             record.verdict,
             record.proto,
             record.syscall,
