@@ -224,7 +224,20 @@ def test_the_page(run):
     assert "fix: --allow 192.0.2.1:443" in result.stdout
     assert "unused rules" in lines
     same = replayed(ran.path, "-a", "192.0.2.1")
-    assert same.stdout == "all 3 network calls would be judged as they were\n"
+    assert same.stdout == "3 network calls, judged as before\n"
+
+
+def test_a_policy_that_is_not_used_is_told(run, tmp_path, monkeypatch):
+    file = tmp_path / "netjail.toml"
+    file.write_text('allow = ["192.0.2.1"]\n')
+    file.chmod(0o666)
+    ran = run().add(attempt(SITE))
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(group, ["replay", ran.path], prog_name="netjail")
+    lines = result.stdout.splitlines()
+    assert lines[0] == "1 network call, judged as before"
+    said = f"{file} is not used: others than its owner can write it (chmod go-w)"
+    assert lines[-1] == f"warning: {said}"
 
 
 def test_json(run):

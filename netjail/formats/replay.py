@@ -34,8 +34,9 @@ def render(replay: Replay, paint: Paint = plain) -> str:
 
 def _head(replay: Replay) -> str:
     changed = replay.attempts - replay.same
-    said = f"{changed} of {replay.attempts} network calls would be judged otherwise"
-    return said if changed else f"all {replay.attempts} network calls would be judged as they were"
+    calls = f"network call{'' if replay.attempts == 1 else 's'}"
+    said = f"{changed} of {replay.attempts} {calls} would be judged otherwise"
+    return said if changed else f"{replay.attempts} {calls}, judged as before"
 
 
 def _parts(replay: Replay) -> Iterator[tuple[str, list[Row]]]:
@@ -74,5 +75,7 @@ def _notes(replay: Replay) -> Iterator[str]:
         yield f"{replay.omitted} more found no room here"
     if replay.torn:
         yield f"{replay.torn} runs were cut off"
+    for text in replay.warnings:
+        yield f"warning: {visible(text, 1000)}"
     for file in replay.files:
         yield f"policy {visible(file, 1000)}"

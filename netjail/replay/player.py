@@ -51,7 +51,7 @@ class Player:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._replay = Replay(files=list(policy.files))
+        self._replay = Replay(files=list(policy.files), warnings=list(policy.warnings))
         self._rows: dict[Hashable, Row] = {}
         self._used: Counter[tuple[Decision, str, str]] = Counter()
         self._processes: dict[int, ProcessRecord] = {}

@@ -48,6 +48,8 @@ class Replay(msgspec.Struct):
     journals: list[str] = []
     files: list[str] = []
     """The policy's."""
+    warnings: list[str] = []
+    """What is doubtful about the policy, as in an explanation."""
     attempts: int = 0
     same: int = 0
     """Those with the verdict that they had, whichever rule decides."""
