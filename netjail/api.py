@@ -16,7 +16,7 @@ from netjail.errors import JournalError, NetjailError
 from netjail.formats import render
 from netjail.formats.compose import compose
 from netjail.formats.document import Document as Report
-from netjail.journal import Torn, read_journal
+from netjail.journal.reading import Torn, read_journal
 from netjail.records import Record
 
 __all__ = [

@@ -13,7 +13,8 @@ import threading
 import pytest
 
 from netjail.errors import JournalError
-from netjail.journal import Journal, Torn, read_journal
+from netjail.journal.reading import Torn, read_journal
+from netjail.journal.writing import Journal
 from netjail.records import EndRecord, ResultRecord, StartRecord, encode
 
 LINE = ResultRecord(ts="2024-01-01T00:00:00.000000Z", id=1, result="ok")
@@ -85,7 +86,7 @@ def test_it_is_not_inherited_and_keeps_off_stdio(path):
     code = """
 import os, sys
 os.close(0); os.close(2)
-from netjail.journal import Journal
+from netjail.journal.writing import Journal
 journal = Journal(sys.argv[1])
 assert journal._fd > 2 and not os.get_inheritable(journal._fd)
 """
@@ -127,7 +128,7 @@ def test_a_line_that_finds_no_room_is_taken_away_whole(path):
     code = """
 import resource, signal, sys
 from netjail.errors import JournalError
-from netjail.journal import Journal
+from netjail.journal.writing import Journal
 from netjail.records import ResultRecord
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

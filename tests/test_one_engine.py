@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from netjail import records
 from netjail.endpoints import Inet, Question, Unix
-from netjail.journal import Journal, read_journal
+from netjail.journal.reading import read_journal
+from netjail.journal.writing import Journal
 from netjail.model import Attempt, Decision, Operation, Owner, Process, Protocol, Reason
 from netjail.policy import Policy, Rules
 from netjail.policy.destination import parse

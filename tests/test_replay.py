@@ -11,7 +11,7 @@ from scene import CHAIN, CURL, attempt, inet
 from netjail import records
 from netjail.cli.group import group
 from netjail.endpoints import Question, Unix, Unspecified
-from netjail.journal import Journal
+from netjail.journal.writing import Journal
 from netjail.model import Operation, Owner, Process, Protocol
 from netjail.policy import Policy, Rules
 from netjail.policy.facts import Known, Seen
@@ -55,7 +55,7 @@ class Run:
 
     def replay(self, **rules):
         player = Player(Policy.load(Rules(**rules)))
-        from netjail.journal import read_journal
+        from netjail.journal.reading import read_journal
 
         player.take(read_journal(self.path), self.path)
         return player.result()

@@ -12,7 +12,7 @@ from netjail import records
 from netjail.endpoints import Question, Unix
 from netjail.errors import JournalError
 from netjail.formats.compose import compose
-from netjail.journal import Torn
+from netjail.journal.reading import Torn
 from netjail.model import Operation, Process, Protocol, Reason
 from netjail.records import RuleRecord
 from netjail.report import GROUPS, Report

@@ -63,7 +63,7 @@ def _entries(path: str) -> list[Entry]:
 
     if files.is_lock(path):
         return changes.entries(files.read(path))
-    from netjail.journal import read_journal
+    from netjail.journal.reading import read_journal
 
     return changes.observed(read_journal(path))
 

@@ -146,7 +146,7 @@ def _end(
 def _plan(name: str, options: Options) -> Plan:
     from netjail.cli.terminal import complain, write
     from netjail.formats import visible
-    from netjail.journal import Journal, Observed
+    from netjail.journal.writing import Journal, Observed
     from netjail.policy import Policy
     from netjail.supervisor import Plan
 

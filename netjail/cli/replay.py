@@ -64,7 +64,7 @@ def command(journals: tuple[str, ...], as_json: bool, color: str, **given: Any) 
 
 
 def _replay(journals: tuple[str, ...], given: dict[str, Any]) -> Replay:
-    from netjail.journal import read_journal
+    from netjail.journal.reading import read_journal
     from netjail.policy import Policy
     from netjail.replay import Player
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.journal import Torn
+from netjail.journal.reading import Torn
 from netjail.lock.cover import cover
 from netjail.lock.files import Line, Lock
 from netjail.lock.wants import Wants

@@ -16,7 +16,7 @@ import msgspec
 
 from netjail.endpoints import Inet, Question, Unix, on_loopback
 from netjail.errors import JournalError
-from netjail.journal import Torn
+from netjail.journal.reading import Torn
 from netjail.model import Attempt, Decision, Operation, Pending, Protocol, Reason, Verdict
 from netjail.policy import Policy, wording
 from netjail.policy.facts import Caller

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable
 
 from netjail.errors import JournalError
-from netjail.journal import Torn
+from netjail.journal.reading import Torn
 from netjail.model import Attempt, Operation, Protocol, Verdict
 from netjail.records import (
     AttemptRecord,

@@ -17,7 +17,7 @@ from netjail.errors import NetjailError
 from netjail.model import Decision
 
 if TYPE_CHECKING:
-    from netjail.journal import Journal
+    from netjail.journal.writing import Journal
     from netjail.kernel.links import Links
     from netjail.kernel.probe import Host
     from netjail.model import Attempt, Verdict

@@ -258,32 +258,32 @@ class Book:
         :param status: the command's own, whatever netjail ends with.
         :raises JournalError: if somebody altered it.
         """
-        from netjail.supervisor.rules import rules_of
-
         self.flush()
-        report = self.report
-        report.know(rules_of(self._plan.policy))
+        if self._keeps or not self._plan.quiet:
+            from netjail.supervisor.rules import rules_of
+
+            self.report.know(rules_of(self._plan.policy))
         if self._keeps:
             from netjail.records import end_record, use_record
 
             texts: Counter[str] = Counter()
-            for (_, rule), use in report.rules.items():
+            for (_, rule), use in self.report.rules.items():
                 texts[rule] += use.count
             record = end_record(
                 code,
                 signal,
-                counts=(report.attempted, report.allowed, report.denied),
+                counts=(self.report.attempted, self.report.allowed, self.report.denied),
                 rules=texts,
-                warnings=report.warnings,
+                warnings=self.report.warnings,
                 size=self._journal.size,
                 uses=[
                     use_record(rule, layer, use.count, use.span.first, use.span.last)
-                    for layer, rule, use in report.uses()
+                    for layer, rule, use in self.report.uses()
                 ],
                 status=None if signal else status,
             )
             self._journal.write(record)
-            report.run.end = record
+            self.report.run.end = record
         self._journal.close()
 
 
