@@ -13,7 +13,7 @@ from netjail.cli.paint import color_option, painter
 from netjail.cli.rules import rule_options, rules_given
 from netjail.cli.terminal import complain
 from netjail.errors import RuleError, UsageError
-from netjail.formats import visible
+from netjail.formats import pretty, visible
 
 if TYPE_CHECKING:
     from netjail.policy import Rules
@@ -106,7 +106,6 @@ def _count(number: int, what: str) -> str:
 
 
 def _json(found: list[Finding], shown: str, policy: Policy | None) -> str:
-    import msgspec
 
     findings = [
         {
@@ -125,4 +124,4 @@ def _json(found: list[Finding], shown: str, policy: Policy | None) -> str:
         "tests": len(policy.tests) if policy else None,
         "findings": findings,
     }
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    return pretty(document)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netjail.cli.page import Page
+from netjail.formats import pretty
 
 if TYPE_CHECKING:
     from netjail.lock.changes import Changes, Entry
@@ -50,9 +51,7 @@ def command(before: str, after: str, as_json: bool) -> None:
         complain(error)
         sys.exit(2)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(changes), indent=2))
+        click.echo(pretty(changes))
     else:
         _print(changes)
     sys.exit(1 if changes else 0)

@@ -8,6 +8,7 @@ import click
 
 from netjail.cli.page import Page
 from netjail.cli.paint import color_option, painter, width
+from netjail.formats import pretty
 
 _EXAMPLES = """\b
 netjail doctor
@@ -51,9 +52,7 @@ def command(as_json: bool, color: str) -> None:
         sys.exit(1)
     _clear()
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(document(examination)), indent=2))
+        click.echo(pretty(document(examination)))
     else:
         click.echo(render(examination, painter(color), width()), nl=False, color=True)
     sys.exit(0 if examination.fine else 1)

@@ -12,6 +12,7 @@ from netjail.cli.paint import color_option, painter, width
 from netjail.cli.rules import rule_options, rules_given
 from netjail.cli.terminal import complain
 from netjail.errors import NetjailError
+from netjail.formats import pretty
 from netjail.policy.destination import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -66,9 +67,7 @@ def command(dest: str, proto: str | None, as_json: bool, color: str, **given: An
         complain(error)
         sys.exit(2)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(explanation), indent=2))
+        click.echo(pretty(explanation))
         return
     from netjail.formats.explanation import render
 

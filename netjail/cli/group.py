@@ -11,7 +11,7 @@ import click
 
 from netjail import __version__
 from netjail.cli.jail import FAILED
-from netjail.cli.page import examples
+from netjail.cli.page import Page
 from netjail.cli.terminal import complain
 from netjail.errors import UsageError
 
@@ -41,7 +41,7 @@ COMMANDS = {
 }
 
 
-class Group(click.Group):
+class Group(Page, click.Group):
     """netjail's commands, and how wrong usage ends."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
@@ -71,10 +71,6 @@ class Group(click.Group):
         if self.get_command(ctx, args[0]) is None:
             raise click.UsageError(_guess(args[0], self.list_commands(ctx), args))
         return super().resolve_command(ctx, args)
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples."""
-        examples(self.epilog, formatter)
 
 
 def _guess(word: str, names: list[str], args: list[str]) -> str:

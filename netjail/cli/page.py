@@ -12,8 +12,9 @@ class Page(click.Command):
     """A command whose help ends with examples."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The examples."""
-        examples(self.epilog, formatter)
+        """The examples, as click takes them: ``\\b`` before fixed lines."""
+        with formatter.section("Examples"):
+            formatter.write_text(self.epilog or "")
 
 
 class Jail(Page):
@@ -54,9 +55,3 @@ class Jail(Page):
                     ],
                     col_max=36,
                 )
-
-
-def examples(text: str | None, formatter: click.HelpFormatter) -> None:
-    """What a help page ends with; *text* as click takes it, ``\\b`` for fixed lines."""
-    with formatter.section("Examples"):
-        formatter.write_text(text or "")

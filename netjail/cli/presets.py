@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from netjail.cli.page import examples
+from netjail.cli.page import Page
 
 _EXAMPLES = """\b
 netjail presets
@@ -20,9 +20,8 @@ netjail trace --preset pypi --preset no-metadata -- pip install flask
 """
 
 
-class _Presets(click.Group):
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        examples(self.epilog, formatter)
+class _Presets(Page, click.Group):
+    """A page with a command below it."""
 
 
 @click.group(

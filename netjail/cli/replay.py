@@ -12,6 +12,7 @@ from netjail.cli.paint import color_option, painter
 from netjail.cli.rules import rule_options, rules_given
 from netjail.cli.terminal import complain
 from netjail.errors import NetjailError
+from netjail.formats import pretty
 
 if TYPE_CHECKING:
     from netjail.replay import Replay
@@ -54,9 +55,7 @@ def command(journals: tuple[str, ...], as_json: bool, color: str, **given: Any) 
         complain(error)
         sys.exit(2)
     if as_json:
-        import msgspec
-
-        click.echo(msgspec.json.format(msgspec.json.encode(replay), indent=2))
+        click.echo(pretty(replay))
         return
     from netjail.formats.replay import render
 

@@ -66,3 +66,10 @@ def _escape(character: str) -> str:
         if code < 16**digits:
             return f"{prefix}{code:0{digits}x}"
     return f"\\U{code:08x}"
+
+
+def pretty(value: object) -> str:
+    """*value* as JSON that a person can read."""
+    import msgspec
+
+    return msgspec.json.format(msgspec.json.encode(value), indent=2).decode()

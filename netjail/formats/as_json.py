@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from netjail.formats import pretty
 from netjail.formats.document import SCHEMA, Document
 
 SHIPPED = Path(__file__).parent / "report.schema.json"
@@ -18,7 +19,7 @@ SHIPPED = Path(__file__).parent / "report.schema.json"
 
 def render(document: Document) -> str:
     """JSON with an indent of two; nothing in it drives a terminal."""
-    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    text = pretty(document)
     if text.isascii() and "\x7f" not in text:
         return text + "\n"
     # JSON itself escapes what is below 0x20; DEL, C1 and what turns writing around are left.
@@ -37,4 +38,4 @@ def schema() -> str:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": SCHEMA,
     }
-    return msgspec.json.format(msgspec.json.encode({**head, **made}), indent=2).decode() + "\n"
+    return pretty({**head, **made}) + "\n"

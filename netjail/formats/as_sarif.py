@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from netjail.formats import visible
+from netjail.formats import pretty, visible
 from netjail.formats.document import Document, Run
 from netjail.formats.findings import RULES, Finding, Level, chain, command, findings
 from netjail.model import QUIET, Reason
@@ -41,7 +41,7 @@ def render(document: Document) -> str:
     if any(run.redacted for run in document.runs):
         run["redactionTokens"] = [_HIDDEN]
     log = {"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}
-    return msgspec.json.format(msgspec.json.encode(log), indent=2).decode() + "\n"
+    return pretty(log) + "\n"
 
 
 def _driver(document: Document, reasons: list[Reason]) -> dict[str, Any]:

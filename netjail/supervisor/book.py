@@ -259,10 +259,6 @@ class Book:
         :raises JournalError: if somebody altered it.
         """
         self.flush()
-        if self._keeps or not self._plan.quiet:
-            from netjail.supervisor.rules import rules_of
-
-            self.report.know(rules_of(self._plan.policy))
         if self._keeps:
             from netjail.records import end_record, use_record
 
@@ -284,6 +280,10 @@ class Book:
             )
             self._journal.write(record)
             self.report.run.end = record
+        elif not self._plan.quiet:
+            from netjail.supervisor.rules import rules_of
+
+            self.report.know(rules_of(self._plan.policy))
         self._journal.close()
 
 
