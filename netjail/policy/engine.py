@@ -121,8 +121,7 @@ class Engine(msgspec.Struct, frozen=True):
         if rule is not None:
             return wording.allowed(rule, cacheable=lasting)
         if self.default is Decision.ALLOW:
-            why = "allowed by default"
-            return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, cacheable=lasting)
+            return wording.open_by_default(cacheable=lasting)
         if query.owner() is Owner.JAIL:
             return wording.own(query.endpoint)
         return self._by_live_rules(query, permissions, lasting)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from netjail.model import Decision, Pending, Protocol, Reason, Verdict
+from netjail.model import Decision, Pending, Protocol, Verdict
 from netjail.policy import wording
 from netjail.policy.callers import Callers
 from netjail.policy.group import Group
@@ -79,8 +79,7 @@ class Leading(msgspec.Struct, frozen=True):
         if allowed:
             return wording.allowed(allowed[0], name)
         if self.default is Decision.ALLOW:
-            why = "allowed by default"
-            return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, name=name)
+            return wording.open_by_default(name)
         return wording.nowhere(query.protocol, name, query.endpoint.port, self.error)
 
     def matching(self, query: Query, name: str) -> tuple[list[AddressRule], ...]:

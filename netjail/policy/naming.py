@@ -14,7 +14,7 @@ from ipaddress import IPv4Address, IPv6Address
 import msgspec
 
 from netjail.endpoints import Address, Question
-from netjail.model import Attempt, Decision, Protocol, Reason, Verdict
+from netjail.model import Attempt, Decision, Protocol, Verdict
 from netjail.policy import wording
 from netjail.policy.addresses import AddressSet
 from netjail.policy.callers import Callers
@@ -83,8 +83,7 @@ class Naming(msgspec.Struct, frozen=True):
         for rule in self._allowing(self.allow, attempt, name, facts):
             return wording.allowed(rule, name)
         if self.default is Decision.ALLOW:
-            why = "allowed by default"
-            return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, name=name)
+            return wording.open_by_default(name)
         for rule in self._allowing(self.leading, attempt, name, facts):
             return wording.led(rule, name)
         for rule in self._backwards(attempt, name, facts):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import msgspec
 
 from netjail.endpoints import Unix
-from netjail.model import Attempt, Decision, Owner, Protocol, Reason, Verdict
+from netjail.model import Attempt, Decision, Owner, Protocol, Verdict
 from netjail.policy import wording
 from netjail.policy.callers import Callers
 from netjail.policy.facts import Caller, Facts
@@ -63,7 +63,7 @@ class Paths(msgspec.Struct, frozen=True):
         for rule in self._allowing(attempt, reached, facts):
             return wording.allowed(rule)
         if self.default is Decision.ALLOW:
-            return Verdict(Decision.ALLOW, Reason.DEFAULT, why="allowed by default")
+            return wording.open_by_default()
         return self._unmatched(attempt, endpoint, facts, owner)
 
     def _reached(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Unix | None:

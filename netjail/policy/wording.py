@@ -67,6 +67,12 @@ def torn(verdict: Verdict, error: int) -> Verdict:
     return Verdict(Decision.DENY, Reason.AMBIGUOUS, verdict.rule, verdict.layer, why, error=error)
 
 
+def open_by_default(name: str = "", cacheable: bool = False) -> Verdict:
+    """No rule speaks of it, and what no rule speaks of may be."""
+    why = "allowed by default"
+    return Verdict(Decision.ALLOW, Reason.DEFAULT, why=why, cacheable=cacheable, name=name)
+
+
 def refused(rule: Rule, spared: str, error: int, cacheable: bool, name: str = "") -> Verdict:
     """A deny rule matches; *spared* is the exception that would let this one through."""
     return Verdict(
