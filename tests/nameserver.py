@@ -7,6 +7,7 @@ A test of look-ups is judged by that first: which names left the jail, and in wh
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import struct
@@ -53,6 +54,28 @@ class Zone:
         return dns.rrset.from_text_list(name, self.ttl, "IN", kind, self.rows[name, kind])
 
 
+def _both(family: socket.AddressFamily, address: str, port: int) -> list[socket.socket]:
+    """A socket for datagrams and one for streams, on one port; any free one for 0."""
+    for tries_left in reversed(range(20)):
+        with contextlib.ExitStack() as stack:
+            kinds = (socket.SOCK_DGRAM, socket.SOCK_STREAM)
+            both = [stack.enter_context(socket.socket(family, kind)) for kind in kinds]
+            datagrams, listener = both
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            datagrams.bind((address, port))
+            try:
+                listener.bind(datagrams.getsockname())
+                listener.listen()
+            except OSError as error:
+                # The kernel chose for datagrams alone: somebody's TCP may have that port.
+                if error.errno != errno.EADDRINUSE or port or not tries_left:
+                    raise
+                continue
+            stack.pop_all()
+            return both
+    raise AssertionError
+
+
 class NameServer:
     """
     Serves a zone over UDP and TCP, on one port.
@@ -72,18 +95,10 @@ class NameServer:
         self.closed = False
         self.delay = 0.0
         self.raw: bytes | None = None
-        self._datagrams = socket.socket(family, socket.SOCK_DGRAM)
-        self._listener = socket.socket(family, socket.SOCK_STREAM)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._bind(address, port)
+        self._datagrams, self._listener = _both(family, address, port)
         self.address, self.port = self._datagrams.getsockname()[:2]
-        self._listener.listen()
         for job in (self._serve_datagrams, self._serve_streams):
             threading.Thread(target=job, daemon=True).start()
-
-    def _bind(self, address: str, port: int) -> None:
-        self._datagrams.bind((address, port))
-        self._listener.bind((address, self._datagrams.getsockname()[1]))
 
     def close(self) -> None:
         self.closed = True

@@ -6,12 +6,15 @@ A test is judged by these first: what was accepted and received, not what was lo
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import selectors
 import socket
 import struct
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 _IP_RECVTTL = 12  # linux/in.h; the socket module lacks it
@@ -212,11 +215,17 @@ def settle() -> None:
 
 
 def closed_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket(socket.AF_INET, kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    A port of 127.0.0.1 that nobody listens on.
+
+    The kernel gives it to nobody who asks for any port: it is below their range.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(1024, first)
+        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def ttls(server: Server) -> list[int]:
