@@ -64,6 +64,7 @@ TESTED_BY = {
     "kernel/start": "test_trace.py",
     "kernel/tracee": "test_trace.py",
     "policy/entries": "test_policy_lists.py",
+    "policy/rulebook": "test_policy.py",
     "stops": "test_syscalls.py",
     "supervisor": "test_trace.py",
 }

@@ -347,7 +347,7 @@ def test_a_lock_is_written_read_and_is_a_policy(tmp_path):
     assert {line.program for line in read.lines} == {"curl"}
     assert read.lines[0].number == 4
     policy = Policy.load(Rules(files=(str(path),)))
-    assert policy.engines[0].allow_paths[0].layer == f"{path}:10"
+    assert policy.engines[0].paths.allow[0].layer == f"{path}:10"
 
 
 def test_what_stays_is_left_as_it_is():

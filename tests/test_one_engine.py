@@ -238,11 +238,7 @@ def recorded(event, verdict, path):
 
 
 def _by_arguments(policy):
-    return any(
-        rule.terms.who and rule.terms.who.argv
-        for engine in policy.engines
-        for rule in (*engine.allowing, *engine.denying)
-    )
+    return any(rule.terms.who and rule.terms.who.argv for rule in policy.rules)
 
 
 @pytest.mark.timeout(600)  # each example reads files; a busy machine takes its time

@@ -82,7 +82,12 @@ WORDS = 'default = "{}"\nerrno = "{}"\ndns-refusal = "{}"\nmode = "{}"\n'
 
 def words(policy: Policy) -> tuple[object, ...]:
     engine = policy.engines[0]
-    return engine.default.value, errno.errorcode[engine.error], policy.refusal.value, policy.audit
+    return (
+        engine.book.default.value,
+        errno.errorcode[engine.book.error],
+        policy.refusal.value,
+        policy.audit,
+    )
 
 
 def test_an_option_goes_before_a_file(write):
@@ -323,7 +328,7 @@ def test_a_table_for_tables(write):
 def test_a_unix_list_needs_no_scheme(write):
     write('unix = ["/run/*.sock", "@app", "unix:/x y"]')
     (engine,) = load("netjail.toml").engines
-    assert [rule.text for rule in engine.allow_paths] == [
+    assert [rule.text for rule in engine.paths.allow] == [
         "unix:/run/*.sock",
         "unix:@app",
         "unix:/x y",

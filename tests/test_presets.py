@@ -60,7 +60,7 @@ def test_each_says_what_it_is_for_and_loads(name):
     policy = load(name)
     assert policy.warnings == () or name == "no-metadata"
     layers = {
-        rule.layer for rule in policy.engines[0].deny_paths + policy.engines[0].naming.allow.rules
+        rule.layer for rule in policy.engines[0].paths.deny + policy.engines[0].naming.allow.rules
     }
     assert layers <= {f"preset {name}"}
 

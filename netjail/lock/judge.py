@@ -89,8 +89,8 @@ def _own(given: Rules) -> Policy:
     rules = msgspec.structs.replace(given, allow=())
     own = Policy.load(rules)
     engine = own.engines[0]
-    allows = engine.allow_paths or any(group.fixed or group.live for group in engine.allow.values())
-    if allows or rules.default or engine.default is Decision.ALLOW:
+    allows = engine.paths.allow or any(group.fixed or group.live for group in engine.allow.values())
+    if allows or rules.default or engine.book.default is Decision.ALLOW:
         return own
     return Policy.load(msgspec.structs.replace(rules, default=Decision.ALLOW))
 

@@ -55,10 +55,10 @@ class _Lists(msgspec.Struct):
 def check(policy: Policy) -> list[Finding]:
     """Everything that can be said of *policy*, in the order in which it stands."""
     engine = policy.engines[0]
-    lists = _Lists(list(engine.allowing), list(engine.denying))
+    lists = _Lists(list(engine.book.allow), list(engine.book.deny))
     found = [finding for one in CHECKS for finding in one(lists)]
     found += [finding for test in policy.tests for finding in judge(policy, test)]
-    opened = set(brokers.warnings(engine.allow_paths, engine.deny_paths))
+    opened = set(brokers.warnings(engine.paths.allow, engine.paths.deny))
     found += [Finding(Place(""), "warning", text) for text in policy.warnings if text not in opened]
     own = (finding for finding in found if not finding.place.source.startswith(presets.PREFIX))
     return sorted(own, key=lambda finding: _order(finding.place))

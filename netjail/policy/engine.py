@@ -16,13 +16,12 @@ import msgspec
 from netjail.endpoints import Address, Question, Unix
 from netjail.model import Attempt, Decision, Owner, Pending, Protocol, Reason, Verdict
 from netjail.policy import wording
-from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
 from netjail.policy.group import Group
 from netjail.policy.leading import Leading
 from netjail.policy.naming import Naming
-from netjail.policy.paths import PathRule
 from netjail.policy.query import LISTENING, Query, names_it, stand_in
+from netjail.policy.rulebook import Rulebook, addressed
 from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.unix import Paths
 from netjail.policy.words import addresses, inner
@@ -38,33 +37,23 @@ class Engine(msgspec.Struct, frozen=True):
     deny: dict[Protocol, Group]
     leading: Leading
     paths: Paths
-    default: Decision
-    error: int
-    """The errno of a denied call."""
     naming: Naming
-    allowing: tuple[Rule, ...] = ()
-    """Every rule that allows, in the order in which they were given."""
-    denying: tuple[Rule, ...] = ()
+    book: Rulebook
 
     @classmethod
     def of(
         cls, allow: Iterable[Rule], deny: Iterable[Rule], default: Decision, error: int
     ) -> Engine:
         """Compile rules."""
-        allows, denies = list(allow), list(deny)
-        welcome = Callers.of(allows, unknown=False)
-        unwelcome = Callers.of(denies, unknown=True)
-        plain = [rule for rule in allows if not rule.terms.redirect]
+        book = Rulebook.of(allow, deny, default, error)
+        plain = [rule for rule in book.allow if not rule.terms.redirect]
         return cls(
-            {protocol: Group.of(plain, protocol, welcome) for protocol in _IP},
-            {protocol: Group.of(denies, protocol, unwelcome) for protocol in _IP},
-            Leading.of(allows, denies, (welcome, unwelcome), default, error),
-            Paths.of(allows, denies, (welcome, unwelcome), default, error),
-            default,
-            error,
-            Naming.of(allows, denies, (welcome, unwelcome), default),
-            tuple(allows),
-            tuple(denies),
+            {protocol: Group.of(plain, protocol, book.allow_callers) for protocol in _IP},
+            {protocol: Group.of(book.deny, protocol, book.deny_callers) for protocol in _IP},
+            Leading.of(book),
+            Paths.of(book),
+            Naming.of(book),
+            book,
         )
 
     @property
@@ -72,28 +61,8 @@ class Engine(msgspec.Struct, frozen=True):
         """The names that have to be looked up before a call can be judged."""
         groups = (*self.allow.values(), *self.deny.values(), *self.leading.groups.values())
         targets = [rule.target for group in groups for rule in group.asked]
-        targets += [
-            one
-            for rule in (*self.allowing, *self.denying)
-            if isinstance(rule, AddressRule)
-            for one in rule.exceptions
-        ]
+        targets += [one for rule in addressed(self.book.rules) for one in rule.exceptions]
         return {one.hosts.single for one in targets if one.hosts} - {""}
-
-    @property
-    def by_caller(self) -> bool:
-        """Whether a rule asks who calls."""
-        return bool(self.paths.allow_callers.conditions or self.paths.deny_callers.conditions)
-
-    @property
-    def allow_paths(self) -> tuple[PathRule, ...]:
-        """The rules that allow unix sockets."""
-        return self.paths.allow
-
-    @property
-    def deny_paths(self) -> tuple[PathRule, ...]:
-        """The rules that deny unix sockets."""
-        return self.paths.deny
 
     def decide_inet(self, query: Query) -> Verdict | Pending:
         """Judge an IP destination over one protocol."""
@@ -120,7 +89,7 @@ class Engine(msgspec.Struct, frozen=True):
             )
         if rule is not None:
             return wording.allowed(rule, cacheable=lasting)
-        if self.default is Decision.ALLOW:
+        if self.book.default is Decision.ALLOW:
             return wording.open_by_default(cacheable=lasting)
         if query.owner() is Owner.JAIL:
             return wording.own(query.endpoint)
@@ -134,12 +103,12 @@ class Engine(msgspec.Struct, frozen=True):
         for rule in fixed:
             met = list(filter(rule.matches, query.forms))
             if met:
-                return wording.refused(rule, _spared(met), self.error, True)
+                return wording.refused(rule, _spared(met), self.book.error, True)
         for rule in live:
             hits = {form: hit for form in query.forms if (hit := query.hits(rule, form))}
             if hits:
                 name = next((hit for hit in hits.values() if isinstance(hit, str)), "")
-                return wording.refused(rule, _spared(hits), self.error, False, name)
+                return wording.refused(rule, _spared(hits), self.book.error, False, name)
         return Pending(frozenset(query.pending)) if query.pending else None
 
     def _by_live_rules(
@@ -157,7 +126,7 @@ class Engine(msgspec.Struct, frozen=True):
             if inside is None:
                 return wording.allowed(rule, name)
             fix = query.fix([inside])
-            rebound = rebound or wording.rebinding(rule, name, inside, fix, self.error)
+            rebound = rebound or wording.rebinding(rule, name, inside, fix, self.book.error)
         if query.pending:
             return Pending(frozenset(query.pending))
         lasting = lasting and not live and not self.allow[query.protocol].named
@@ -181,9 +150,9 @@ class Engine(msgspec.Struct, frozen=True):
         if name:
             fix = wording.to_allow_name(name, endpoint.port)
         if owner is Owner.OUTSIDE or (owner is Owner.UNKNOWN and local):
-            return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
+            return wording.foreign(endpoint, fix, self.book.error, known=owner is Owner.OUTSIDE)
         lasting = lasting and owner is Owner.REMOTE and not local
-        return wording.by_default(query.protocol, endpoint, fix, self.error, lasting, name)
+        return wording.by_default(query.protocol, endpoint, fix, self.book.error, lasting, name)
 
     def decide_name(self, attempt: Attempt, question: Question, facts: Facts) -> Verdict:
         """Judge a look-up; the same answer for each server."""

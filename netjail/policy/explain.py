@@ -181,8 +181,7 @@ class _Case(msgspec.Struct):
         """The ports that rules speak of, cut where any of them begins or ends."""
         spoken = {
             pair
-            for engine in self.policy.engines
-            for rule in (*engine.allowing, *engine.denying)
+            for rule in self.policy.rules
             if isinstance(rule, AddressRule) and self.dest.protocol in rule.protocols
             for pair in rule.ports
         }
@@ -271,8 +270,7 @@ def _unknown(policy: Policy, who: Caller) -> Iterator[str]:
     """What is not known of the caller though rules ask for it."""
     asked = {
         key
-        for engine in policy.engines
-        for rule in (*engine.allowing, *engine.denying)
+        for rule in policy.rules
         if rule.terms.who
         for key in ("exe", "argv", "parent")
         if getattr(rule.terms.who, key)

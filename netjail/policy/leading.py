@@ -7,8 +7,6 @@ address that stands in for it, and a call to that address is judged as the name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
 from netjail.model import Decision, Pending, Protocol, Verdict
@@ -17,7 +15,8 @@ from netjail.policy.callers import Callers
 from netjail.policy.group import Group
 from netjail.policy.naming import means
 from netjail.policy.query import LISTENING, Query, names_it
-from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.rulebook import Rulebook, addressed
+from netjail.policy.rules import AddressRule
 
 Each = tuple[AddressRule, ...]
 
@@ -28,29 +27,18 @@ class Leading(msgspec.Struct, frozen=True):
     groups: dict[Protocol, Group]
     allow: Each
     deny: Each
-    allow_callers: Callers
-    deny_callers: Callers
-    default: Decision
-    error: int
+    book: Rulebook
 
     @classmethod
-    def of(
-        cls,
-        allow: Iterable[Rule],
-        deny: Iterable[Rule],
-        callers: tuple[Callers, Callers],
-        default: Decision,
-        error: int,
-    ) -> Leading:
-        """Sort out the rules that count; *callers* are those of the allowing ones first."""
-        allows = tuple(rule for rule in allow if isinstance(rule, AddressRule))
+    def of(cls, book: Rulebook) -> Leading:
+        """Sort out the rules that count."""
+        allows = addressed(book.allow)
         leads = [rule for rule in allows if rule.terms.redirect]
         groups = {
-            protocol: Group.of(leads if protocol in LISTENING else (), protocol, callers[0])
+            protocol: Group.of(leads if protocol in LISTENING else (), protocol, book.allow_callers)
             for protocol in (*LISTENING, Protocol.ICMP)
         }
-        denies = tuple(rule for rule in deny if isinstance(rule, AddressRule))
-        return cls(groups, allows, denies, *callers, default, error)
+        return cls(groups, allows, addressed(book.deny), book)
 
     def by_address(self, query: Query) -> Verdict | Pending | None:
         """Where a rule leads a call to an address; any form of it will do, as for denials."""
@@ -73,19 +61,19 @@ class Leading(msgspec.Struct, frozen=True):
         """Judge a call to what stands in for *name*; it must not go there itself."""
         denied, led, allowed = self.matching(query, name)
         if denied:
-            return wording.refused(denied[0], name, self.error, False, name)
+            return wording.refused(denied[0], name, self.book.error, False, name)
         if led:
             return wording.led(led[0], name)
         if allowed:
             return wording.allowed(allowed[0], name)
-        if self.default is Decision.ALLOW:
+        if self.book.default is Decision.ALLOW:
             return wording.open_by_default(name)
-        return wording.nowhere(query.protocol, name, query.endpoint.port, self.error)
+        return wording.nowhere(query.protocol, name, query.endpoint.port, self.book.error)
 
     def matching(self, query: Query, name: str) -> tuple[list[AddressRule], ...]:
         """The rules that deny *name*, lead it elsewhere, allow it."""
-        denied = _speaking(self.deny, query, name, self.deny_callers)
-        allowed = _speaking(self.allow, query, name, self.allow_callers)
+        denied = _speaking(self.deny, query, name, self.book.deny_callers)
+        allowed = _speaking(self.allow, query, name, self.book.allow_callers)
         led = [r for r in allowed if r.terms.redirect and query.protocol in LISTENING]
         return denied, led, [rule for rule in allowed if not rule.terms.redirect]
 

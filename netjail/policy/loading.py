@@ -179,8 +179,8 @@ class _Part(msgspec.Struct, frozen=True):
                 f"more than {MANY} rules allow one host each: their addresses are those that the "
                 "command asks for, as with a list",
             )
-        if engine.allow_paths:
+        if engine.paths.allow:
             from netjail.policy import brokers
 
-            warnings += tuple(brokers.warnings(engine.allow_paths, engine.deny_paths))
+            warnings += tuple(brokers.warnings(engine.paths.allow, engine.paths.deny))
         return cls(engine, sheet, warnings, audit)

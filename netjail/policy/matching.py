@@ -79,7 +79,7 @@ def _decided(policy: Policy, attempt: Attempt, facts: Facts) -> Verdict:
 
 def _named(engine: Engine, verdict: Verdict) -> Iterator[Rule]:
     denied = verdict.decision is Decision.DENY and verdict.reason is Reason.RULE
-    for rule in engine.denying if denied else engine.allowing:
+    for rule in engine.book.deny if denied else engine.book.allow:
         if (rule.text, rule.layer) == (verdict.rule, verdict.layer):
             yield rule
 
@@ -89,18 +89,18 @@ def without(engine: Engine, rules: list[Rule]) -> Engine:
     gone = {id(rule) for rule in rules}
     allow, deny = (
         [rule for rule in some if id(rule) not in gone]
-        for some in (engine.allowing, engine.denying)
+        for some in (engine.book.allow, engine.book.deny)
     )
-    return Engine.of(allow, deny, engine.default, engine.error)
+    return Engine.of(allow, deny, engine.book.default, engine.book.error)
 
 
 def nearly(policy: Policy, attempt: Attempt, facts: Facts) -> Iterator[tuple[Rule, str]]:
     """The rules that would allow an attempt, but for what they say of ports, say."""
     for engine in policy.engines:
-        for rule in engine.allowing:
+        for rule in engine.book.allow:
             for why, change in _changes(rule):
                 loose = msgspec.structs.replace(rule, **change)
-                alone = Engine.of([loose], [], Decision.DENY, engine.error)
+                alone = Engine.of([loose], [], Decision.DENY, engine.book.error)
                 one = msgspec.structs.replace(policy, engines=(alone,))
                 if _decided(one, attempt, facts).rule == rule.text:
                     yield rule, why

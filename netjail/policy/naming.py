@@ -17,11 +17,11 @@ from netjail.endpoints import Address, Question
 from netjail.model import Attempt, Decision, Protocol, Verdict
 from netjail.policy import wording
 from netjail.policy.addresses import AddressSet
-from netjail.policy.callers import Callers
 from netjail.policy.facts import Facts
 from netjail.policy.hosts import Hosts
 from netjail.policy.index import Index, NameIndex
-from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.rulebook import Rulebook, addressed
+from netjail.policy.rules import AddressRule
 from netjail.policy.words import Live, addresses
 
 _BOTH = frozenset({Protocol.TCP, Protocol.UDP})
@@ -38,23 +38,14 @@ class Naming(msgspec.Struct, frozen=True):
     """Those that allow addresses."""
     leading: NameIndex
     """Those that lead elsewhere whoever means a name."""
-    allow_callers: Callers
-    deny_callers: Callers
-    default: Decision
     by_name: bool
     """Some rule speaks of a host name."""
+    book: Rulebook
 
     @classmethod
-    def of(
-        cls,
-        allow: Iterable[Rule],
-        deny: Iterable[Rule],
-        callers: tuple[Callers, Callers],
-        default: Decision,
-    ) -> Naming:
-        """Sort out the rules that count; *callers* are those of the allowing ones first."""
-        allows = [rule for rule in allow if isinstance(rule, AddressRule)]
-        denies = [rule for rule in deny if isinstance(rule, AddressRule)]
+    def of(cls, book: Rulebook) -> Naming:
+        """Sort out the rules that count."""
+        allows, denies = addressed(book.allow), addressed(book.deny)
         named = [rule for rule in allows if _of_names(rule)]
         return cls(
             NameIndex.of(rule for rule in named if not rule.terms.redirect),
@@ -64,13 +55,12 @@ class Naming(msgspec.Struct, frozen=True):
             ),
             Index.of(rule for rule in allows if rule.literal and not rule.terms.redirect),
             NameIndex.of(rule for rule in named if rule.terms.redirect),
-            *callers,
-            default,
             any(
                 target.hosts
                 for rule in (*allows, *denies)
                 for target in (rule.target, *rule.exceptions)
             ),
+            book,
         )
 
     def decide(self, attempt: Attempt, question: Question, facts: Facts) -> Verdict:
@@ -82,7 +72,7 @@ class Naming(msgspec.Struct, frozen=True):
             return wording.local(name)
         for rule in self._allowing(self.allow, attempt, name, facts):
             return wording.allowed(rule, name)
-        if self.default is Decision.ALLOW:
+        if self.book.default is Decision.ALLOW:
             return wording.open_by_default(name)
         for rule in self._allowing(self.leading, attempt, name, facts):
             return wording.led(rule, name)
@@ -92,13 +82,13 @@ class Naming(msgspec.Struct, frozen=True):
 
     def _denying(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
         met = _speaking(self.deny, name, facts)
-        return self.deny_callers.heeded(met, lambda: facts.caller(attempt))
+        return self.book.deny_callers.heeded(met, lambda: facts.caller(attempt))
 
     def _allowing(
         self, rules: NameIndex, attempt: Attempt, name: str, facts: Facts
     ) -> Sequence[AddressRule]:
         met = _speaking(rules, name, facts)
-        return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
+        return self.book.allow_callers.heeded(met, lambda: facts.caller(attempt))
 
     def _backwards(self, attempt: Attempt, name: str, facts: Facts) -> Sequence[AddressRule]:
         """The rules that allow the address which is looked up backwards."""
@@ -108,7 +98,7 @@ class Naming(msgspec.Struct, frozen=True):
         met = [rule for rule in self.fixed.on([address]) if rule.matches(address)]
         for known in facts.known(address).names:
             met += _speaking(self.allow, known, facts)
-        return self.allow_callers.heeded(met, lambda: facts.caller(attempt))
+        return self.book.allow_callers.heeded(met, lambda: facts.caller(attempt))
 
 
 def _of_names(rule: AddressRule) -> bool:

@@ -24,9 +24,11 @@ def with_others(
     if verdict.reason not in _UNMATCHED:
         return verdict
     for engine in engines:
-        for rule in engine.allowing if engine.by_caller else ():
-            callers = engine.paths.allow_callers
-            if callers.speaks(rule, lambda: facts.caller(attempt)) or not rule.terms.who:
+        for rule in engine.book.allow if engine.book.by_caller else ():
+            if (
+                engine.book.allow_callers.speaks(rule, lambda: facts.caller(attempt))
+                or not rule.terms.who
+            ):
                 continue
             if _speaks(rule, attempt, facts):
                 why = f"{verdict.why}; {rule.layer} allows it to {_whom(rule.terms.who)} alone"

@@ -8,7 +8,7 @@ jail, for explaining a rule and for replaying a journal.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 from typing import TypeGuard
 
@@ -21,7 +21,7 @@ from netjail.policy.engine import Engine
 from netjail.policy.facts import Facts
 from netjail.policy.others import with_others
 from netjail.policy.query import Query, stand_in
-from netjail.policy.rules import AddressRule
+from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.sheets import Refusal, Test
 
 # What could carry an address of the endpoint's kind: on any other socket the kernel
@@ -85,7 +85,7 @@ class Policy(msgspec.Struct, frozen=True):
             return verdict
         if not verdict.redirect:
             name = stand_in(endpoint, facts)
-            return wording.nowhere_at_all(name, self.engines[0].error) if name else verdict
+            return wording.nowhere_at_all(name, self.engines[0].book.error) if name else verdict
         # The other policies have to allow the place that the call goes to as well.
         there = msgspec.structs.replace(attempt, endpoint=verdict.redirect)
         for engine, one in zip(self.engines, verdicts, strict=True):
@@ -93,13 +93,18 @@ class Policy(msgspec.Struct, frozen=True):
                 continue
             other = self._by(engine, there, protocols, facts)
             if not _is_allowed(other) or other.redirect or not _direct(other):
-                return other if not _is_allowed(other) else wording.torn(verdict, engine.error)
+                return other if not _is_allowed(other) else wording.torn(verdict, engine.book.error)
         return verdict
+
+    @property
+    def rules(self) -> Iterator[Rule]:
+        """Those of all policies."""
+        return (rule for engine in self.engines for rule in engine.book.rules)
 
     @property
     def by_caller(self) -> bool:
         """Whether a rule asks who calls."""
-        return any(engine.by_caller for engine in self.engines)
+        return any(engine.book.by_caller for engine in self.engines)
 
     @property
     def by_name(self) -> bool:
@@ -180,7 +185,7 @@ def _for_each(
     if pending and not denied:
         return Pending(frozenset(pending))
     if not denied and len({verdicts[protocol].redirect for protocol in allowed}) > 1:
-        return wording.torn(verdicts[allowed[0]], engine.error)
+        return wording.torn(verdicts[allowed[0]], engine.book.error)
     if not denied:
         verdict = verdicts[allowed[0]]
         return msgspec.structs.replace(

@@ -111,8 +111,7 @@ def unnamed_address(policy: Policy) -> Address:
     world = public - AddressSet.of(["::/0"])
     named = AddressSet.union(
         target.addresses
-        for engine in policy.engines
-        for rule in (*engine.allowing, *engine.denying)
+        for rule in policy.rules
         if isinstance(rule, AddressRule)
         for target in (rule.target, *rule.exceptions)
         if world - target.addresses

@@ -7,17 +7,17 @@ Nothing here is cacheable: paths change hands.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
 from netjail.endpoints import Unix
 from netjail.model import Attempt, Decision, Owner, Protocol, Verdict
 from netjail.policy import wording
-from netjail.policy.callers import Callers
 from netjail.policy.facts import Caller, Facts
 from netjail.policy.paths import PathRule
-from netjail.policy.rules import AddressRule, Rule
+from netjail.policy.rulebook import Rulebook, addressed, on_paths
+from netjail.policy.rules import AddressRule
 
 
 class Paths(msgspec.Struct, frozen=True):
@@ -27,42 +27,26 @@ class Paths(msgspec.Struct, frozen=True):
     deny: tuple[PathRule, ...]
     own: tuple[AddressRule, ...]
     """Denials of ``self`` that mean unix listeners as well."""
-    allow_callers: Callers
-    deny_callers: Callers
-    default: Decision
-    error: int
+    book: Rulebook
 
     @classmethod
-    def of(
-        cls,
-        allow: Iterable[Rule],
-        deny: Iterable[Rule],
-        callers: tuple[Callers, Callers],
-        default: Decision,
-        error: int,
-    ) -> Paths:
-        """Sort out the rules that count; *callers* are those of the allowing ones first."""
-        return cls(
-            tuple(rule for rule in allow if isinstance(rule, PathRule)),
-            tuple(rule for rule in deny if isinstance(rule, PathRule)),
-            tuple(r for r in deny if isinstance(r, AddressRule) and r.covers_unix),
-            *callers,
-            default,
-            error,
-        )
+    def of(cls, book: Rulebook) -> Paths:
+        """Sort out the rules that count."""
+        own = tuple(rule for rule in addressed(book.deny) if rule.covers_unix)
+        return cls(on_paths(book.allow), on_paths(book.deny), own, book)
 
     def decide(self, attempt: Attempt, endpoint: Unix, facts: Facts) -> Verdict:
         """Judge a unix destination."""
         reached = self._reached(attempt, endpoint, facts)
         for rule in self._denying(attempt, endpoint, reached, facts):
-            return wording.refused(rule, wording.path(reached or endpoint), self.error, False)
-        own = self.deny_callers.heeded(self.own, _asker(attempt, facts))
+            return wording.refused(rule, wording.path(reached or endpoint), self.book.error, False)
+        own = self.book.deny_callers.heeded(self.own, _asker(attempt, facts))
         owner = facts.owner(attempt, Protocol.UNIX) if own else None
         if own and owner is Owner.JAIL:
-            return wording.refused(own[0], "", self.error, False)
+            return wording.refused(own[0], "", self.book.error, False)
         for rule in self._allowing(attempt, reached, facts):
             return wording.allowed(rule)
-        if self.default is Decision.ALLOW:
+        if self.book.default is Decision.ALLOW:
             return wording.open_by_default()
         return self._unmatched(attempt, endpoint, facts, owner)
 
@@ -73,11 +57,11 @@ class Paths(msgspec.Struct, frozen=True):
         self, attempt: Attempt, endpoint: Unix, reached: Unix | None, facts: Facts
     ) -> Sequence[PathRule]:
         met = [r for r in self.deny if r.matches(endpoint) or (reached and r.matches(reached))]
-        return self.deny_callers.heeded(met, _asker(attempt, facts))
+        return self.book.deny_callers.heeded(met, _asker(attempt, facts))
 
     def _allowing(self, attempt: Attempt, reached: Unix | None, facts: Facts) -> Sequence[PathRule]:
         met = [rule for rule in self.allow if reached and rule.matches(reached)]
-        return self.allow_callers.heeded(met, _asker(attempt, facts))
+        return self.book.allow_callers.heeded(met, _asker(attempt, facts))
 
     def _unmatched(
         self, attempt: Attempt, endpoint: Unix, facts: Facts, owner: Owner | None
@@ -91,8 +75,8 @@ class Paths(msgspec.Struct, frozen=True):
         reached = _reached(attempt, endpoint, facts) or endpoint
         fix = wording.to_allow_unix(reached)
         if is_name_service(endpoint) or is_name_service(reached):
-            return wording.name_service(endpoint, fix, self.error)
-        return wording.foreign(endpoint, fix, self.error, known=owner is Owner.OUTSIDE)
+            return wording.name_service(endpoint, fix, self.book.error)
+        return wording.foreign(endpoint, fix, self.book.error, known=owner is Owner.OUTSIDE)
 
 
 def _asker(attempt: Attempt, facts: Facts) -> Callable[[], Caller]:

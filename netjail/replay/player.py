@@ -97,11 +97,8 @@ class Player:
 
     def _uses(self) -> Iterator[Use]:
         found: dict[tuple[Decision, str, str], None] = {}
-        for engine in self._policy.engines:
-            for decision, rules in (
-                (Decision.ALLOW, engine.allowing),
-                (Decision.DENY, engine.denying),
-            ):
+        for book in (engine.book for engine in self._policy.engines):
+            for decision, rules in ((Decision.ALLOW, book.allow), (Decision.DENY, book.deny)):
                 found |= dict.fromkeys((decision, rule.text, rule.layer) for rule in rules)
         for key in found:
             decision, text, layer = key
@@ -228,10 +225,7 @@ class _Saying(Replayed):
 def _example(policy: Policy) -> tuple[str, ...]:
     """Words that match every glob on arguments that the policy has; none without any."""
     globs = {
-        glob
-        for engine in policy.engines
-        for rule in (*engine.allowing, *engine.denying)
-        for glob in (rule.terms.who.argv if rule.terms.who else ())
+        glob for rule in policy.rules for glob in (rule.terms.who.argv if rule.terms.who else ())
     }
     return tuple(re.sub(r"\[!?(.)[^\]]*\]|[*?]", _stands_for, glob) for glob in sorted(globs))
 

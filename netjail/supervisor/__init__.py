@@ -144,7 +144,8 @@ def _scopes(plan: Plan, host: Host) -> int:
 
 def _reaches_abstract(policy: Policy) -> bool:
     return any(
-        engine.default is Decision.ALLOW or any(rule.glob.abstract for rule in engine.allow_paths)
+        engine.book.default is Decision.ALLOW
+        or any(rule.glob.abstract for rule in engine.paths.allow)
         for engine in policy.engines
     )
 

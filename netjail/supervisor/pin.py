@@ -30,7 +30,7 @@ def by_path(policy: Policy, attempt: Attempt, verdict: Verdict) -> bool:
     if verdict.decision is not Decision.ALLOW:
         return False
     # Where everything is allowed, it does not matter.
-    refuses = any(engine.deny_paths for engine in policy.engines)
+    refuses = any(engine.paths.deny for engine in policy.engines)
     return refuses or verdict.reason is not Reason.DEFAULT
 
 

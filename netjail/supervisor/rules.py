@@ -14,10 +14,7 @@ def rules_of(policy: Policy) -> list[RuleRecord]:
     """Each rule once; a rule on several protocols is one."""
     found: dict[tuple[str, str], RuleRecord] = {}
     for engine in policy.engines:
-        for kind, rules in (
-            ("allow", engine.allowing),
-            ("deny", engine.denying),
-        ):
+        for kind, rules in (("allow", engine.book.allow), ("deny", engine.book.deny)):
             for rule in rules:
                 if (rule.layer, rule.text) not in found:
                     record = rule_record(rule.text, rule.layer, kind, rule.terms.reason)
@@ -31,10 +28,10 @@ def written(policy: Policy) -> dict[str, object]:
         "files": list(policy.files),
         "layers": [
             {
-                "default": engine.default.value,
-                "allow": sorted({rule.text for rule in engine.allowing}),
-                "deny": sorted({rule.text for rule in engine.denying}),
+                "default": book.default.value,
+                "allow": sorted({rule.text for rule in book.allow}),
+                "deny": sorted({rule.text for rule in book.deny}),
             }
-            for engine in policy.engines
+            for book in (engine.book for engine in policy.engines)
         ],
     }
