@@ -20,6 +20,7 @@ import netjail.supervisor
 from netjail import __version__
 from netjail.cli import main, terminal
 from netjail.cli.group import COMMANDS, group
+from netjail.cli.jail import FAILED
 from netjail.cli.options import OPTIONS, OWN, Options, options_of, read
 from netjail.errors import HostError, UsageError
 from netjail.formats.compose import compose
@@ -442,3 +443,26 @@ def test_click_is_what_it_is_for_everything_else():
     assert isinstance(group, click.Group)
     assert group.get_command(click.Context(group), "nothing") is None
     assert Decision("allow") is Decision.ALLOW
+
+
+@pytest.mark.parametrize(
+    ("words", "closed"),
+    [
+        pytest.param(["--help"], 0, id="help"),
+        pytest.param(["presets"], 0, id="presets"),
+        pytest.param(["presets", "show", "dns"], 0, id="preset"),
+        pytest.param(["explain", "192.0.2.1:80", "--no-config"], 0, id="explain"),
+        pytest.param(["check", "--schema"], 0, id="schema"),
+        pytest.param(["completion", "bash"], 0, id="completion"),
+        pytest.param(["learn", "-o", "-", "--", "true"], FAILED, id="learn"),
+    ],
+)
+def test_stdout_that_takes_nothing(words, closed, tmp_path):
+    """Full, it is an error of one line; closed, nobody wants what goes there."""
+    command = [sys.executable, "-m", "netjail", *words]
+    for redirect, code in (("/dev/full", FAILED), ("&-", closed)):
+        script = ["sh", "-c", f'exec "$@" >{redirect}', "sh", *command]
+        done = subprocess.run(script, cwd=tmp_path, timeout=60, check=False, stderr=-1, text=True)
+        said = done.stderr.splitlines()
+        assert (done.returncode, [line for line in said if "Traceback" in line]) == (code, [])
+        assert len([line for line in said if line.startswith("netjail: ")]) == bool(code)

@@ -11,7 +11,6 @@ import click
 from netjail.cli.page import Page
 from netjail.cli.paint import color_option, painter
 from netjail.cli.rules import rule_options, rules_given
-from netjail.cli.terminal import complain
 from netjail.errors import RuleError, UsageError
 from netjail.formats import pretty, visible
 
@@ -36,7 +35,6 @@ netjail check --json | jq -r '.findings[].message'
     "check",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("files", nargs=-1, metavar="[FILE]...")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, netjail/check/1.")
@@ -84,8 +82,7 @@ def _check(rules: Rules) -> tuple[list[Finding], Policy | None]:
     except RuleError as error:
         return complaints(error), None
     if not (policy.files or policy.warnings or rules.allow or rules.deny or rules.presets):
-        complain(UsageError("no policy is found here", "netjail check FILE"))
-        sys.exit(2)
+        raise UsageError("no policy is found here", "netjail check FILE")
     return check(policy), policy
 
 

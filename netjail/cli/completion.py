@@ -34,7 +34,6 @@ SHELLS = ("bash", "zsh", "fish")
     "completion",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--offer", is_flag=True, hidden=True)
 @click.argument("shell", type=click.Choice(SHELLS))

@@ -27,7 +27,6 @@ netjail diff --json old.lock new.lock | jq -r '.added[].rule'
     "diff",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("before", metavar="A")
 @click.argument("after", metavar="B")
@@ -41,15 +40,9 @@ def command(before: str, after: str, as_json: bool) -> None:
 
     The exit status is 0 if there is no difference, 1 if there is, 2 for wrong usage.
     """
-    from netjail.cli.terminal import complain
-    from netjail.errors import NetjailError
     from netjail.lock.changes import compare
 
-    try:
-        changes = compare(_entries(before), _entries(after), (before, after))
-    except NetjailError as error:
-        complain(error)
-        sys.exit(2)
+    changes = compare(_entries(before), _entries(after), (before, after))
     if as_json:
         click.echo(pretty(changes))
     else:

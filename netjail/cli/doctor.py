@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
 
 from netjail.cli.page import Page
 from netjail.cli.paint import color_option, painter, width
+from netjail.cli.terminal import complain, write
 from netjail.formats import pretty
 
 _EXAMPLES = """\b
@@ -24,7 +26,6 @@ netjail doctor --json | jq -r '.doors[] | select(.status == "open").title'
     "doctor",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, netjail/doctor/1.")
 @color_option
@@ -48,7 +49,7 @@ def command(as_json: bool, color: str) -> None:
         examination = examine(progress=_progress)
     except NetjailError as error:
         _clear()
-        click.echo(f"netjail doctor: {error}\n  hint: {error.hint}", err=True)
+        complain(error)
         sys.exit(1)
     _clear()
     if as_json:
@@ -59,10 +60,10 @@ def command(as_json: bool, color: str) -> None:
 
 
 def _progress(title: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"\r\033[Ktrying {title}", nl=False, err=True)
+    if os.isatty(2):
+        write(f"\r\033[Ktrying {title}")
 
 
 def _clear() -> None:
-    if sys.stderr.isatty():
-        click.echo("\r\033[K", nl=False, err=True)
+    if os.isatty(2):
+        write("\r\033[K")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +9,6 @@ import click
 from netjail.cli.page import Page
 from netjail.cli.paint import color_option, painter, width
 from netjail.cli.rules import rule_options, rules_given
-from netjail.cli.terminal import complain
-from netjail.errors import NetjailError
 from netjail.formats import pretty
 from netjail.policy.destination import PROTOCOLS
 
@@ -36,7 +33,6 @@ netjail explain --json unix:/run/docker.sock | jq -r .verdict
     "explain",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("dest")
 @click.option("--proto", type=click.Choice(PROTOCOLS), help="What carries it; tcp unless given.")
@@ -61,11 +57,7 @@ def command(dest: str, proto: str | None, as_json: bool, color: str, **given: An
 
     The exit status is 0 whatever the verdict, 2 for wrong usage.
     """
-    try:
-        explanation = _explain(dest, proto or "", given)
-    except NetjailError as error:
-        complain(error)
-        sys.exit(2)
+    explanation = _explain(dest, proto or "", given)
     if as_json:
         click.echo(pretty(explanation))
         return

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 from netjail.errors import NetjailError, UsageError
 
+STDOUT = "-"
+
 
 class NewFile(NamedTuple):
     """A place for a file."""
@@ -33,6 +35,27 @@ def new_file(path: str, replace: bool) -> NewFile:
         raise UsageError(f"{path} is there already", "name another, or replace it with --force")
     real = os.path.realpath(path) if replace else os.path.abspath(path)
     return NewFile(path, lambda text: _write(real, text, replace))
+
+
+def stdout() -> NewFile:
+    """
+    The command's own stdout, to be written after it.
+
+    :raises UsageError: if it is closed.
+    """
+    try:
+        os.fstat(1)
+    except OSError as error:
+        raise UsageError(f"stdout cannot be written: {error.strerror}", "name a file") from None
+    return NewFile(STDOUT, _print)
+
+
+def _print(text: str) -> None:
+    try:
+        with open(1, "w", encoding="utf-8", closefd=False) as file:
+            file.write(text)
+    except OSError as error:
+        raise NetjailError(f"stdout cannot be written: {error.strerror}", "name a file") from None
 
 
 def _write(path: str, text: str, replace: bool) -> None:

@@ -13,7 +13,7 @@ from netjail import __version__
 from netjail.cli.jail import FAILED
 from netjail.cli.page import Page
 from netjail.cli.terminal import complain
-from netjail.errors import UsageError
+from netjail.errors import NetjailError, UsageError
 
 _EXAMPLES = """\b
 netjail trace -- make test
@@ -52,6 +52,11 @@ class Group(Page, click.Group):
         except click.ClickException as error:
             complain(_usage(error))
             sys.exit(_status(error))
+        except OSError as error:
+            if error.filename is not None:
+                raise
+            complain(NetjailError(f"cannot write to stdout: {error.strerror}"))
+            sys.exit(FAILED)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The commands, in the order that help shows."""

@@ -109,7 +109,8 @@ def _targets(options: Options) -> list[Target]:
     """Where reports go; each can be written."""
     if not options.report and not options.summary:
         return []
-    from netjail.cli.target import STDOUT, parse, step_summary
+    from netjail.cli.files import STDOUT
+    from netjail.cli.target import parse, step_summary
 
     targets = [parse(text) for text in options.report]
     targets += [step_summary()] if options.summary else []

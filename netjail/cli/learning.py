@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.cli.files import new_file
+from netjail.cli.files import STDOUT, new_file, stdout
 from netjail.cli.jail import Task
 from netjail.cli.options import Options
 from netjail.cli.terminal import write
@@ -23,8 +22,6 @@ from netjail.policy import Policy
 if TYPE_CHECKING:
     from netjail.policy import Rules
 
-STDOUT = "-"
-
 
 def task(options: Options, rules: Rules) -> Task:
     """
@@ -35,7 +32,8 @@ def task(options: Options, rules: Rules) -> Task:
     # What a found file says is what a learned one shall replace.
     given = msgspec.structs.replace(rules, default=Decision.DENY, audit=True, search=False)
     policy = Policy.load(given)
-    file = None if options.output == STDOUT else new_file(options.output, options.force)
+    new = options.output != STDOUT
+    file = new_file(options.output, options.force) if new else stdout()
     ports = ephemeral()
     wants = Wants(ports)
 
@@ -45,11 +43,7 @@ def task(options: Options, rules: Rules) -> Task:
         found = cover(wants.select(_wanted), given)
         text = learned.write(wants, found, ports)
         _prove(text, given)
-        if file is None:
-            sys.stdout.write(text)
-            sys.stdout.flush()
-        else:
-            file.write(text)
+        file.write(text)
         if not options.quiet:
             _say(wants, found, options.output)
 
@@ -73,7 +67,7 @@ def _prove(text: str, given: Rules) -> None:
         files = (*given.files, f"/proc/self/fd/{fd}")
         Policy.load(msgspec.structs.replace(given, files=files))
     except NetjailError as error:
-        sys.stderr.write(text)
+        write(text)
         raise NetjailError(f"what was learned is no policy: {error}", "please report it") from error
     finally:
         os.close(fd)

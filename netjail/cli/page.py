@@ -1,15 +1,28 @@
-"""The help of trace and audit, made of the table that their options are read by."""
+"""What the commands have in common; the jails' help, made of the table of their options."""
 
 from __future__ import annotations
+
+import sys
+from typing import Any
 
 import click
 
 from netjail.cli.jail import jail
 from netjail.cli.options import Option, options_of
+from netjail.cli.terminal import complain
+from netjail.errors import NetjailError
 
 
 class Page(click.Command):
-    """A command whose help ends with examples."""
+    """A command whose help ends with examples, and that says what it could not do."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it; 2 is for what it was given."""
+        try:
+            return super().invoke(ctx)
+        except NetjailError as error:
+            complain(error)
+            sys.exit(2)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The examples, as click takes them: ``\\b`` before fixed lines."""

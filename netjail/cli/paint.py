@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from netjail.cli.terminal import coloured
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -32,7 +32,7 @@ def color_option(command: _F) -> _F:
 
 def painter(color: str) -> Callable[[str, str], str]:
     """What puts a style, ``good`` or ``bad``, on a text; *color* is what the user says."""
-    return _paint if _coloured(color) else _plain
+    return _paint if coloured(color, 1) else _plain
 
 
 def width() -> int:
@@ -46,11 +46,3 @@ def _paint(text: str, style: str) -> str:
 
 def _plain(text: str, style: str) -> str:
     return text
-
-
-def _coloured(color: str) -> bool:
-    if color != "auto":
-        return color == "always"
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
-        return False
-    return sys.stdout.isatty()

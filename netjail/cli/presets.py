@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from netjail.cli.page import Page
@@ -29,7 +27,6 @@ class _Presets(Page, click.Group):
     cls=_Presets,
     epilog=_EXAMPLES,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.pass_context
 def command(ctx: click.Context) -> None:
@@ -51,12 +48,7 @@ def command(ctx: click.Context) -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print the preset NAME: a policy file."""
-    from netjail.cli.terminal import complain
-    from netjail.errors import Place, RuleError, Source
+    from netjail.errors import Place, Source
     from netjail.policy import presets
 
-    try:
-        click.echo(presets.text(name, Source(name, Place("presets show"))), nl=False)
-    except RuleError as error:
-        complain(error)
-        sys.exit(2)
+    click.echo(presets.text(name, Source(name, Place("presets show"))), nl=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,8 +9,6 @@ import click
 from netjail.cli.page import Page
 from netjail.cli.paint import color_option, painter
 from netjail.cli.rules import rule_options, rules_given
-from netjail.cli.terminal import complain
-from netjail.errors import NetjailError
 from netjail.formats import pretty
 
 if TYPE_CHECKING:
@@ -32,7 +29,6 @@ netjail replay --json *.jsonl | jq -r '.rules[] | select(.count == 0).rule'
     "replay",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.argument("journals", nargs=-1, required=True, metavar="JOURNAL...")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON, netjail/replay/1.")
@@ -49,11 +45,7 @@ def command(journals: tuple[str, ...], as_json: bool, color: str, **given: Any) 
 
     The exit status is 0 whatever comes of it, 2 for wrong usage.
     """
-    try:
-        replay = _replay(journals, given)
-    except NetjailError as error:
-        complain(error)
-        sys.exit(2)
+    replay = _replay(journals, given)
     if as_json:
         click.echo(pretty(replay))
         return

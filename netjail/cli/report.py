@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from netjail.cli.page import Page
+from netjail.cli.paint import color_option
 from netjail.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -32,18 +32,12 @@ _LONG = 32 << 20  # bytes: what is longer takes some seconds
     "report",
     cls=Page,
     epilog=_EXAMPLES,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("-f", "--format", type=click.Choice(list(FORMATS)), help="Else by FILE's suffix.")
 @click.option("-o", "--output", metavar="FILE", default="-", help="Write it there; - is stdout.")
 @click.option("--summary", is_flag=True, help="Add it to $GITHUB_STEP_SUMMARY as well.")
 @click.option("-v", "--verbose", is_flag=True, help="In text, every destination and process.")
-@click.option(
-    "--color",
-    type=click.Choice(["auto", "always", "never"]),
-    default="auto",
-    help="Colour text; NO_COLOR turns auto off.",
-)
+@color_option
 @click.option("--schema", is_flag=True, help="Print the JSON Schema of -f json, and end.")
 @click.argument("journals", nargs=-1, metavar="JOURNAL...", type=click.Path())
 def command(
@@ -62,9 +56,6 @@ def command(
     compressed with gzip; of one that was cut off, what is there is used. The exit status
     is 0 whatever the verdicts, 2 for wrong usage.
     """
-    from netjail.cli.terminal import complain
-    from netjail.errors import NetjailError
-
     if schema:
         from netjail.formats.as_json import SHIPPED
 
@@ -75,9 +66,6 @@ def command(
     except BrokenPipeError:
         # Its reader has seen enough: what is still to be flushed goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    except NetjailError as error:
-        complain(error)
-        sys.exit(2)
 
 
 def _report(
@@ -88,7 +76,8 @@ def _report(
     color: str,
     journals: tuple[str, ...],
 ) -> None:
-    from netjail.cli.target import STDOUT, parse, step_summary
+    from netjail.cli.files import STDOUT
+    from netjail.cli.target import parse, step_summary
     from netjail.errors import UsageError
 
     if not journals:
@@ -124,7 +113,7 @@ def _read(journals: tuple[str, ...]) -> Document:
 def _progress(journals: tuple[str, ...]) -> Iterator[Callable[[int], None] | None]:
     """Show how far it is, on a terminal, where it takes time; gives what is to be told."""
     size = sum(os.path.getsize(path) for path in journals if os.path.isfile(path))
-    if size < _LONG or not sys.stderr.isatty():
+    if size < _LONG or not os.isatty(2):
         yield None
         return
     from rich.console import Console

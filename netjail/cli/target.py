@@ -9,13 +9,13 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
+from netjail.cli.files import STDOUT
 from netjail.errors import NetjailError, UsageError
 from netjail.formats import FORMATS, render
 
 if TYPE_CHECKING:
     from netjail.formats.document import Document
 
-STDOUT = "-"
 _SUMMARY = "GITHUB_STEP_SUMMARY"
 
 
