@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 import threading
 
 import pytest
 import reported
 
-from netjail.cli import target
 from netjail.cli.target import Target, parse, step_summary
 from netjail.errors import NetjailError, UsageError
 from netjail.formats import FORMATS
@@ -78,16 +78,16 @@ def test_a_check_leaves_no_trace(tmp_path):
     assert (old.read_text(), list(tmp_path.iterdir())) == ("old", [old])
 
 
-def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch):
+def test_a_failure_leaves_what_was_there(tmp_path):
     old = tmp_path / "old.json"
     old.write_text("old")
-
-    def full(fd, data):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(target.os, "write", full)
-    with pytest.raises(NetjailError, match="No space left"):
-        Target(str(old), "json").write(DOCUMENT)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(NetjailError, match="File too large"):
+            Target(str(old), "json").write(DOCUMENT)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert (old.read_text(), list(tmp_path.iterdir())) == ("old", [old])
 
 

@@ -60,25 +60,40 @@ def _print(text: str) -> None:
 
 def _write(path: str, text: str, replace: bool) -> None:
     try:
-        fd, beside = tempfile.mkstemp(prefix=".netjail-", dir=os.path.dirname(path))
-        try:
-            with open(fd, "w", encoding="utf-8") as file:
-                file.write(text)
-                # As a policy's file must be, to be used: see policy.files.
-                os.fchmod(fd, 0o644 & ~_umask())
-            if replace:
-                os.replace(beside, path)
-            else:
-                os.link(beside, path)  # unlike rename(2), it spares what came meanwhile
-        finally:
-            if os.path.lexists(beside):
-                os.unlink(beside)
+        # As a policy's file must be, to be used: see policy.files.
+        put(path, text.encode(), 0o644 & ~umask(), replace)
     except OSError as error:
         hint = "nothing of it is kept; name another file"
         raise NetjailError(f"{path} cannot be written: {error.strerror}", hint) from None
 
 
-def _umask() -> int:
+def put(path: str, content: bytes, mode: int, replace: bool) -> None:
+    """
+    Write a file as a whole or not at all.
+
+    :raises OSError: if that cannot be; FileExistsError: it is not to be *replace*-d.
+    """
+    fd, made = beside(path)
+    try:
+        with open(fd, "wb") as file:
+            file.write(content)
+            os.fchmod(fd, mode)
+        if replace:
+            os.replace(made, path)
+        else:
+            os.link(made, path)  # unlike rename(2), it spares what came meanwhile
+    finally:
+        if os.path.lexists(made):
+            os.unlink(made)
+
+
+def beside(path: str) -> tuple[int, str]:
+    """A new file in the folder of *path*."""
+    return tempfile.mkstemp(prefix=".netjail-", dir=os.path.dirname(path))
+
+
+def umask() -> int:
+    """The mask of this process."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

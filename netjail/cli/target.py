@@ -6,10 +6,9 @@ import contextlib
 import os
 import stat
 import sys
-import tempfile
 from typing import TYPE_CHECKING, NamedTuple
 
-from netjail.cli.files import STDOUT
+from netjail.cli.files import STDOUT, beside, put, umask
 from netjail.errors import NetjailError, UsageError
 from netjail.formats import FORMATS, render
 
@@ -38,7 +37,7 @@ class Target(NamedTuple):
             if self.append or not _regular(self.path):
                 os.close(_open(self.path))
             else:
-                fd, probe = _beside(self.path)
+                fd, probe = beside(os.path.realpath(self.path))
                 os.close(fd)
                 os.unlink(probe)
         except OSError as error:
@@ -67,7 +66,8 @@ class Target(NamedTuple):
             finally:
                 os.close(fd)
         else:
-            _replace(self.path, text)
+            # A link stays one: what it leads to is replaced.
+            put(os.path.realpath(self.path), text, _mode(self.path), replace=True)
 
 
 def parse(text: str, option: str = "--report") -> Target:
@@ -121,34 +121,11 @@ def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
 
 
-def _beside(path: str) -> tuple[int, str]:
-    # A link stays one: what it leads to is replaced.
-    true = os.path.realpath(path)
-    return tempfile.mkstemp(prefix=f".{os.path.basename(true)[:100]}.", dir=os.path.dirname(true))
-
-
-def _replace(path: str, text: bytes) -> None:
-    fd, beside = _beside(path)
-    try:
-        try:
-            os.fchmod(fd, _mode(path))
-            _all(fd, text)
-        finally:
-            os.close(fd)
-        os.replace(beside, os.path.realpath(path))
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
-
-
 def _mode(path: str) -> int:
     """As the file that is replaced, else as the umask says."""
     with contextlib.suppress(OSError):
         return stat.S_IMODE(os.stat(path).st_mode)
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return 0o666 & ~mask
+    return 0o666 & ~umask()
 
 
 def _all(fd: int, text: bytes) -> None:
