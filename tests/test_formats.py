@@ -244,9 +244,62 @@ def test_bindings_are_toml():
         doc.Listener(f"0.0.0.0:{port}", "tcp", "machine", ("nginx",), f"--bind :{port}")
         for port in (80, 443, 80)
     ]
-    (line,) = additions.bindings([*found, doc.Listener("/tmp/x", "unix", "local", ("redis",))])
+    more = doc.Listener("/tmp/x", "unix", "local", ("redis",))
+    (line,) = additions.bindings((), [*found, more])
     assert tomllib.loads(line[-1][0]) == {"bind": [":80", ":443"]}
-    assert list(additions.bindings(found[:0])) == []
+    assert list(additions.bindings((), found[:0])) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "where"),
+    [
+        pytest.param((), "at the top of netjail.toml", id="a-new-file"),
+        pytest.param(("ci/jail.toml", "x.toml"), "at the top of ci/jail.toml", id="the-policy's"),
+        pytest.param(
+            ("/a/pyproject.toml",), "under [tool.netjail] in /a/pyproject.toml", id="its-table"
+        ),
+    ],
+)
+def test_bindings_say_where_they_go(files, where):
+    listener = doc.Listener("0.0.0.0:80", "tcp", "machine", ("nginx",), "--bind :80")
+    (line,) = additions.bindings(files, [listener])
+    assert line[0][0] == f"  to open, {where}: "
+
+
+@pytest.mark.parametrize(
+    ("file", "layer"),
+    [
+        pytest.param("netjail.lock", "", id="by-its-name"),
+        pytest.param("destinations", "destinations", id="by-what-it-refused"),
+    ],
+)
+def test_nothing_is_added_to_a_lock(file, layer):
+    """It takes no tables: pasted there, they would be a mistake."""
+    found = Destination(
+        id=1, shown="x", kind="inet", verdict="deny", reason="default", layer=layer,
+        fix="--allow example.org:443",
+    )  # fmt: skip
+    listener = doc.Listener("0.0.0.0:80", "tcp", "machine", ("nginx",), "--bind :80")
+    assert list(additions.lines((file,), [found], 12)) == []
+    assert list(additions.bindings((file,), [listener], [found])) == []
+    assert list(additions.lines(("netjail.toml",), [found], 12)) != []
+
+
+def test_a_look_up_is_not_added_beside_the_port_of_its_host():
+    found = [
+        Destination(id=number, shown="x", kind=kind, verdict="deny", reason="default", fix=fix)
+        for number, (kind, fix) in enumerate(
+            [
+                ("lookup", "--allow a.example"),
+                ("lookup", "--allow b.example"),
+                ("inet", "--allow a.example:443"),
+                ("unix", "--allow unix:/b.example:1"),
+            ]
+        )
+    ]
+    text = "".join(paint(line, False) + "\n" for line in additions.lines((), found, 12))
+    expected = ["b.example", "a.example:443", "unix:/b.example:1"]
+    assert tomllib.loads(text) == {"allow": expected}
 
 
 def test_additions_have_their_room():

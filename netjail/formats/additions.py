@@ -4,7 +4,8 @@ What to put into a policy file so that what was denied goes through: denials in,
 It is there to be pasted, at the end of a file: a first one begins with ``allow``, a table
 of its own can follow whatever stands there. What only another rule could change, a deny
 that matched or a listener, is left to the lines that tell of it; so is what should not be
-allowed in passing: brokers, and the clouds' metadata.
+allowed in passing: brokers, and the clouds' metadata. A lock has lines alone, which ``lock``
+writes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from netjail.errors import Place, RuleError, Source
 from netjail.formats import visible
 from netjail.formats.document import Destination, Listener
 from netjail.formats.lines import Line
-from netjail.policy.files import NAMES, rule_table
+from netjail.policy.files import NAMES, rule_table, table_of
 from netjail.policy.paths import parse_unix
 
 _NEW = NAMES[0]
@@ -32,7 +33,7 @@ def title(files: Sequence[str]) -> str:
 def lines(files: Sequence[str], found: Sequence[Destination], room: int) -> Iterator[Line]:
     """The rules for the first of *found*, each with the program that asked."""
     rules = dict(_rules(found))
-    if not rules:
+    if not rules or _locked(files, found):
         return
     if files:
         yield [("  ", ""), (rule_table(files[0]), "fix")]
@@ -44,19 +45,38 @@ def lines(files: Sequence[str], found: Sequence[Destination], room: int) -> Iter
     yield [("  ", ""), ("]", "fix")]
 
 
-def bindings(listeners: Sequence[Listener]) -> Iterator[Line]:
+def bindings(
+    files: Sequence[str], listeners: Sequence[Listener], found: Sequence[Destination] = ()
+) -> Iterator[Line]:
     """The key that opens *listeners*: it stands before any table."""
     ports = [_option(one.fix, "--bind") for one in listeners]
-    if rules := list(dict.fromkeys(rule for rules in ports for rule in rules)):
+    rules = list(dict.fromkeys(rule for rules in ports for rule in rules))
+    if rules and not _locked(files, found):
         text = json.dumps(rules, ensure_ascii=False)
-        yield [(f"  to open, at the top of {_NEW}: ", ""), (f"bind = {text}", "fix")]
+        yield [(f"  to open, {_before_tables(files)}: ", ""), (f"bind = {text}", "fix")]
 
 
-def _rules(found: Iterable[Destination]) -> Iterator[tuple[str, tuple[str, str]]]:
+def _before_tables(files: Sequence[str]) -> str:
+    file = visible(files[0], 1000) if files else _NEW
+    table = ".".join(table_of(file))
+    return f"under [{table}] in {file}" if table else f"at the top of {file}"
+
+
+def _locked(files: Sequence[str], found: Iterable[Destination]) -> bool:
+    """Whether one of *files* is a lock: by its name, or because it refused as a whole."""
+    whole = {one.layer for one in found}
+    return any(file.endswith(".lock") or file in whole for file in files)
+
+
+def _rules(found: Sequence[Destination]) -> Iterator[tuple[str, tuple[str, str]]]:
+    ports = [rule for one in found if one.kind == "inet" for rule in _option(one.fix, "--allow")]
+    reached = {rule.rpartition(":")[0] for rule in ports}
     for one in found:
         program = visible(one.askers[0].chain[0], 32) if one.askers else ""
         for rule in _option(one.fix, "--allow") if one.owner != "metadata" else ():
-            if _harmless(rule):
+            # A rule on a port of a host implies the look-up of its name.
+            implied = one.kind == "lookup" and rule in reached
+            if _harmless(rule) and not implied:
                 yield rule, (f"  # {program}" if program else "", "faint")
 
 

@@ -101,7 +101,7 @@ def _sections(
         ("refused as usual, not counted", _folded(document, width)),
         (additions.title(files), additions.lines(files, _counted(document), room)),
         ("allowed", _allowed(document, room, width)),
-        ("listening", _listening(document, room, width)),
+        ("listening", _listening(document, room, width, files)),
         *more,
         ("always shut", _doors(document, width)),
         ("warnings", _warnings(document, room, width)),
@@ -159,7 +159,7 @@ def _allowed(document: Document, room: int, width: int) -> Iterator[Line]:
     yield from _rest(found[room:], document.omitted.get("attempts_allowed", 0))
 
 
-def _listening(document: Document, room: int, width: int) -> Iterator[Line]:
+def _listening(document: Document, room: int, width: int, files: Sequence[str]) -> Iterator[Line]:
     for listener in document.listeners[:room]:
         place = visible(listener.shown, width - 2)
         scope = f"  {_SCOPES.get(listener.scope, visible(listener.scope))}"
@@ -171,7 +171,7 @@ def _listening(document: Document, room: int, width: int) -> Iterator[Line]:
         yield from indented([_chain(listener.chain)], width, 6)
         if listener.fix:
             yield [("      to open: ", ""), (visible(listener.fix, 1000), "fix")]
-    yield from additions.bindings(document.listeners[:room])
+    yield from additions.bindings(files, document.listeners[:room], _counted(document))
     yield from more(len(document.listeners[room:]) + document.omitted.get("listeners", 0))
 
 
