@@ -266,6 +266,34 @@ def test_the_top_fails_with_125_too(capsys, words, message, hint):
 
 
 @pytest.mark.parametrize(
+    ("words", "message", "hint"),
+    [
+        pytest.param(
+            ["completion"],
+            "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish",
+            "netjail completion --help shows what there is",
+            id="a-list-of-choices",
+        ),
+        pytest.param(
+            ["presets", "show"],
+            "Missing argument 'NAME'.",
+            "netjail presets show --help shows what there is",
+            id="a-command-below-another",
+        ),
+        pytest.param(
+            ["explain", "a", "b"],
+            "Got unexpected extra argument (b)",
+            "netjail explain --help shows what there is",
+            id="a-word-too-many",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line_and_names_the_help(capsys, words, message, hint):
+    code, err = netjail_with(*words, capsys=capsys)
+    assert (code, err) == (2, f"netjail: {message}\n  hint: {hint}\n")
+
+
+@pytest.mark.parametrize(
     ("error", "shown"),
     [
         pytest.param(

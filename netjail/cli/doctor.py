@@ -33,7 +33,7 @@ def command(as_json: bool, color: str) -> None:
     """
     Attack netjail's own jail on this host, and say what held.
 
-    Some eighty probes try to reach canaries on loopback: first unguarded, to know that the
+    Some ninety probes try to reach canaries on loopback: first unguarded, to know that the
     attack works here, then in a jail. It takes about 15 seconds, needs no compiler and no
     root, and leaves the machine alone. As root it can try a few more.
 

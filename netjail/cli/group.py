@@ -100,7 +100,11 @@ def _usage(error: click.ClickException) -> UsageError:
             hint = f"{error.ctx.command_path} --help shows what there is"
         return UsageError(f"no such option: {error.option_name}", hint)
     message, _, hint = error.format_message().partition("\n")
-    return UsageError(message, hint or "netjail --help shows what there is")
+    if type(error) is not click.UsageError:  # click's own may have lines; ours have a hint
+        message, hint = " ".join(error.format_message().split()), ""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    command = context.command_path if context else "netjail"
+    return UsageError(message, hint or f"{command} --help shows what there is")
 
 
 @click.group(
