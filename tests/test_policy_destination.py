@@ -42,7 +42,8 @@ def test_what_is_understood(text, protocol, shown):
 @pytest.mark.parametrize(
     ("text", "protocol", "message"),
     [
-        pytest.param("", "", "not a host name", id="nothing"),
+        pytest.param("", "", "names no host", id="nothing"),
+        pytest.param(":443", "", "':443' names no host", id="a-port-alone"),
         pytest.param("x:0", "", "'0' is no port", id="port-0"),
         pytest.param("x:65536", "", "is no port", id="a-port-too-great"),
         pytest.param("x:" + "9" * 5000, "", "is no port", id="far-too-great"),

@@ -161,6 +161,24 @@ def test_a_flag_wins_over_files_and_deny_among_them(write):
         pytest.param("allow = [", "1:10", "invalid value", "quotes", id="not-toml"),
         pytest.param('allow = ["a"', "1:13", "unclosed array", "quotes", id="an-open-list"),
         pytest.param(
+            'allow = ["a.org]\n', "1:17", "illegal character", "a string ends", id="an-open-string"
+        ),
+        pytest.param("errno = 'EPERM\n", "2:1", 'expected "\'"', "a string ends", id="another"),
+        pytest.param('a = """\n', "2:1", "unterminated string", '"""', id="an-open-long-string"),
+        pytest.param("allow: []", "1:6", "expected '='", "KEY = VALUE", id="as-yaml-has-it"),
+        pytest.param("allow = [] []", "1:12", "expected newline", "KEY = VALUE", id="two-values"),
+        pytest.param("[rule]\nallow = 'any'", "1:1", "a list of tables", "[[rule]]", id="one-rule"),
+        pytest.param("[test]\ndest = 'x:1'", "1:1", "a list of tables", "[[test]]", id="one-test"),
+        pytest.param("allow.x = 1", "1:1", "a list of strings, not a table", "", id="a-dotted-key"),
+        pytest.param(
+            "[tool.netjail]\nallow = []",
+            "1:2",
+            "unknown key 'tool'",
+            "without it",
+            id="pyproject's",
+        ),
+        pytest.param('allow = ["@"]', "1:11", "'@' names no file", "@hosts.txt", id="no-list-file"),
+        pytest.param(
             'allow = [\n  "any",\n  "privte",\n]', "3:4", "unknown word", "'private'", id="a-word"
         ),
         pytest.param(

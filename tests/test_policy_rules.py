@@ -118,6 +118,7 @@ def test_the_resolver_is_its_port():
         pytest.param("tcp://", "names no host and no port", "*", 10, id="a-scheme-alone"),
         pytest.param("privte", "unknown word 'privte'", "'private'", 10, id="a-mistyped-word"),
         pytest.param("htp://x", "unknown scheme 'htp'", "tcp", 10, id="an-unknown-scheme"),
+        pytest.param("tls://x", "scheme 'tls'", "allowed: icmp, tcp, udp, unix", 10, id="no-guess"),
         pytest.param(
             "https://example.org/simple", "a rule is no URL", "example.org:443", 10, id="a-url"
         ),

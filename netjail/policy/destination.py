@@ -120,6 +120,8 @@ def _split(text: str, body: str) -> tuple[str, int]:
 
 
 def _inet(text: str, protocol: Protocol, host: str, port: int) -> Destination:
+    if not host:
+        raise UsageError(f"{text!r} names no host", _KINDS)
     if host.lower() == "self":
         return Destination(text, protocol, "", ip_address("127.0.0.1"), port, own=True)
     if host.lower() in WORDS and host.lower() != "localhost":

@@ -27,6 +27,8 @@ def read(text: str, source: Source) -> Target:
 
     :raises RuleError: if it cannot be read, or lines of it are not understood.
     """
+    if text == "@":
+        raise source.error("'@' names no file", "a list is @FILE, as @hosts.txt", text)
     path = os.path.expanduser(text[1:])  # the shell does so at the start of a word only
     if source.place.line:
         path = os.path.join(os.path.dirname(source.place.source), path)

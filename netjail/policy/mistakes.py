@@ -56,7 +56,10 @@ class Sieve:
             return self._expected(value, kind, path)
         fields = {field.encode_name: field for field in kind.fields}
         for key in value.keys() - fields.keys():
-            self._complain(f"unknown key {key!r}", guess(key, fields), (*path, key), key=True)
+            hint = _TOP.get(key, "") if not path else ""
+            self._complain(
+                f"unknown key {key!r}", hint or guess(key, fields), (*path, key), key=True
+            )
         for name in [f.encode_name for f in kind.fields if f.required]:
             if name not in value:
                 self._complain(f"{_named(path)} has no key {name!r}", "", path)
@@ -122,6 +125,8 @@ class Sieve:
         hint = ""
         if isinstance(value, str) and isinstance(_bare(kind), inspect.ListType):
             hint = f"write {path[-1]} = {json.dumps([value], ensure_ascii=False)}"
+        if isinstance(value, dict) and path[-1:] in (("rule",), ("test",)):
+            hint = f"write [[{path[-1]}]]"
         return self._complain(f"{_named(path)}: expected {wanted}, not {found}", hint, path)
 
     def _complain(self, message: str, hint: str, path: Path, key: bool = False) -> object:
@@ -129,6 +134,9 @@ class Sieve:
         self.errors.append(RuleError(message, hint, find(*self._table, *path)))
         return _WRONG
 
+
+# Of keys at the top, what is meant by those that stand elsewhere.
+_TOP = {"tool": "[tool.netjail] is for a pyproject.toml: here its keys stand without it"}
 
 _FOUND: dict[type, str] = {
     str: "a string",

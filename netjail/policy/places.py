@@ -207,11 +207,18 @@ def syntax(text: str, name: str, error: Exception) -> RuleError:
 
 
 _QUOTES = 'strings have quotes: "example.org:443"'
+_QUOTE = "a string ends on its own line, with the quote that it begins with"
+_LINE = 'a line is KEY = VALUE, or [[rule]]; as allow = ["example.org"]'
 # What tomllib complains about most, where policies are written by hand.
 _HINTS = {
     "Invalid value": _QUOTES,
     "Unclosed array": f"a comma between two, a ] at the end; {_QUOTES}",
-    "Invalid statement": 'a line is KEY = VALUE, or [[rule]]; as allow = ["example.org"]',
+    "Invalid statement": _LINE,
+    "Expected '=' after a key in a key/value pair": _LINE,
+    "Expected newline or end of document after a statement": _LINE,
+    "Illegal character '\\n'": _QUOTE,
+    'Expected "\'"': _QUOTE,
+    "Unterminated string": "it ends with the \"\"\" or ''' that it begins with",
     "Unescaped '\\' in a string": "write it twice, or the string in single quotes",
     "Cannot overwrite a value": "a key is written once; lists take several values",
     "Cannot declare ('rule',) twice": "write [[rule]]",

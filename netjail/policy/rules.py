@@ -169,7 +169,8 @@ def _scheme(text: str, source: Source) -> tuple[Protocol | None, str]:
     if usual:
         port = "" if re.search(r":\d+$", host) else usual
         raise source.error(f"{text!r}: a rule is no URL", f"write {host}{port}", text)
-    raise source.error(f"unknown scheme {name!r}", guess(name, [*SCHEMES, "unix"]), text)
+    known = [name for name, carrier in SCHEMES.items() if carrier is not Protocol.RAW]
+    raise source.error(f"unknown scheme {name!r}", guess(name, [*known, "unix"]), text)
 
 
 def _split(body: str, source: Source) -> tuple[str, str | None]:
