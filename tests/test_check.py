@@ -167,6 +167,12 @@ def test_its_lines_are_those_of_a_linter(run):
     assert hint.startswith("  hint: name hosts") and last == "p.toml: 1 finding, 0 tests"
 
 
+def test_a_mistake_keeps_it_from_what_comes_after(run):
+    result = run('alow = []\n[[test]]\ndest = "x:1"\nexpect = "allow"\n')
+    assert result.exit_code == 1
+    assert result.stdout.endswith("p.toml: 1 finding, rules and tests not looked at\n")
+
+
 def test_nothing_to_say(run):
     result = run(FINE)
     assert (result.exit_code, result.stdout) == (0, "p.toml: nothing found, 0 tests\n")

@@ -11,12 +11,14 @@ from scene import CHAIN, CURL, attempt, inet
 from netjail import records
 from netjail.cli.group import group
 from netjail.endpoints import Question, Unix, Unspecified
+from netjail.formats.replay import render
 from netjail.journal.writing import Journal
 from netjail.model import Operation, Owner, Process, Protocol
 from netjail.policy import Policy, Rules
 from netjail.policy.facts import Known, Seen
 from netjail.policy.supposed import Supposed
 from netjail.replay import Player
+from netjail.replay.result import Replay
 from netjail.report import Scope
 
 SITE = inet("192.0.2.1", 443)
@@ -225,6 +227,21 @@ def test_the_page(run):
     assert "unused rules" in lines
     same = replayed(ran.path, "-a", "192.0.2.1")
     assert same.stdout == "3 network calls, judged as before\n"
+
+
+def test_the_page_has_last_what_nobody_listened_to(run):
+    nobody = Seen({Protocol.TCP: Owner.NOBODY})
+    ran = run(allow=("any",)).add(attempt(inet("127.0.0.1", 9)), nobody).add(attempt(SITE))
+    lines = render(ran.replay()).splitlines()
+    assert [line.split()[2] for line in lines if line.startswith(" " * 7 + "1")] == [
+        "192.0.2.1:443",
+        "127.0.0.1:9",
+    ]
+
+
+@pytest.mark.parametrize(("torn", "said"), [(1, "1 run was"), (2, "2 runs were")])
+def test_the_page_says_what_was_cut_off(torn, said):
+    assert f"\n{said} cut off\n" in render(Replay(torn=torn))
 
 
 def test_a_policy_that_is_not_used_is_told(run, tmp_path, monkeypatch):

@@ -93,7 +93,7 @@ def _lines(found: list[Finding], shown: str, policy: Policy | None, paint: Any) 
         yield f"{place}{paint(finding.kind, style)}: {visible(finding.message, 1000)}"
         if finding.hint:
             yield paint(f"  hint: {visible(finding.hint, 1000)}", "faint")
-    tests = _count(len(policy.tests), "test") if policy else "not read to its end"
+    tests = _count(len(policy.tests), "test") if policy else "rules and tests not looked at"
     count = _count(len(found), "finding") if found else paint("nothing found", "good")
     yield f"{visible(shown, 1000) or 'no policy file'}: {count}, {tests}"
 

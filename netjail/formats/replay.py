@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from netjail.formats import visible
+from netjail.model import QUIET, Reason
 from netjail.replay.result import Replay, Row, Was
 
 Paint = Callable[[str, str], str]
@@ -43,11 +44,16 @@ def _parts(replay: Replay) -> Iterator[tuple[str, list[Row]]]:
     for old, new in (("allow", "deny"), ("deny", "allow")):
         rows = [row for row in replay.changed if row.after.verdict == new]
         if rows:
-            yield f"{old} -> {new}", rows
+            yield f"{old} -> {new}", sorted(rows, key=_quiet)
     if replay.denied:
         yield "still denied", replay.denied
     if replay.listeners:
         yield "listeners", replay.listeners
+
+
+def _quiet(row: Row) -> bool:
+    """Whether the program would hardly notice, as where nobody listened."""
+    return Reason(row.after.reason) in QUIET
 
 
 def _row(row: Row, paint: Paint) -> Iterator[str]:
@@ -74,7 +80,7 @@ def _notes(replay: Replay) -> Iterator[str]:
     if replay.omitted:
         yield f"{replay.omitted} more found no room here"
     if replay.torn:
-        yield f"{replay.torn} runs were cut off"
+        yield f"{replay.torn} run{' was' if replay.torn == 1 else 's were'} cut off"
     for text in replay.warnings:
         yield f"warning: {visible(text, 1000)}"
     for file in replay.files:
