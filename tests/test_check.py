@@ -188,6 +188,13 @@ def test_the_file_that_is_found(run, tmp_path):
     assert run(None, "--no-config", "-a", "any").stdout.startswith("--allow any: broad: ")
 
 
+def test_a_file_that_was_found_is_named_though_it_is_wrong(run, tmp_path):
+    path = tmp_path / "pyproject.toml"
+    path.write_text('[tool.netjail]\nalow = []\ndeny = ["privat"]\n')
+    assert run().stdout.splitlines()[-1].startswith("pyproject.toml: 2 findings, ")
+    assert json.loads(run(None, "--json").stdout)["files"] == ["pyproject.toml"]
+
+
 def test_wrong_usage_is_2(run):
     assert run(None, "--sloppy").exit_code == 2
 

@@ -207,7 +207,12 @@ def test_a_denial_has_the_errno_and_the_words_of_its_rule() -> None:
         pytest.param(
             "192.0.2.1:443", "192.0.2.1:443", {"exe": ("/a", "/b")}, "/a or /b", id="an-address"
         ),
-        pytest.param("a.b:443", "192.0.2.9:443", {"argv": ("x",)}, "with x", id="a-known-name"),
+        pytest.param(
+            "a.b:443", "192.0.2.9:443", {"argv": ("x",)}, "programs with x", id="a-known-name"
+        ),
+        pytest.param(
+            "192.0.2.1", "192.0.2.1:1", {"parent": ("/b",)}, "programs below /b", id="a-parent"
+        ),
         pytest.param(
             "unix:/x",
             attempt(Unix(b"/x")),

@@ -62,11 +62,11 @@ def command(files: tuple[str, ...], as_json: bool, schema: bool, color: str, **g
         return
     given["policy"] = (*given["policy"], *files)
     found, policy = _check(rules_given(given))
-    shown = ", ".join(policy.files if policy else given["policy"])
+    files = policy.files if policy else given["policy"] or _sources(found)
     if as_json:
-        click.echo(_json(found, shown, policy))
+        click.echo(_json(found, files, policy))
     else:
-        for line in _lines(found, shown, policy, painter(color)):
+        for line in _lines(found, ", ".join(files), policy, painter(color)):
             click.echo(line, color=True)
     sys.exit(1 if found else 0)
 
@@ -86,6 +86,11 @@ def _check(rules: Rules) -> tuple[list[Finding], Policy | None]:
     return check(policy), policy
 
 
+def _sources(found: list[Finding]) -> tuple[str, ...]:
+    """The files that were found, where they are not right."""
+    return tuple(dict.fromkeys(finding.place.source for finding in found if finding.place.line))
+
+
 def _lines(found: list[Finding], shown: str, policy: Policy | None, paint: Any) -> Iterator[str]:
     for finding in found:
         style = "bad" if finding.kind in ("error", "test") else "title"
@@ -102,8 +107,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _json(found: list[Finding], shown: str, policy: Policy | None) -> str:
-
+def _json(found: list[Finding], files: tuple[str, ...], policy: Policy | None) -> str:
     findings = [
         {
             "file": finding.place.source,
@@ -117,7 +121,7 @@ def _json(found: list[Finding], shown: str, policy: Policy | None) -> str:
     ]
     document = {
         "schema": "netjail/check/1",
-        "files": list(policy.files) if policy else [shown],
+        "files": list(files),
         "tests": len(policy.tests) if policy else None,
         "findings": findings,
     }

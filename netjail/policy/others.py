@@ -58,7 +58,7 @@ def _speaks(rule: Rule, attempt: Attempt, facts: Facts) -> bool:
 
 def _whom(who: Who) -> str:
     said = (
-        " or ".join(who.exe),
+        " or ".join(who.exe) or "programs",
         f"with {' or '.join(who.argv)}" if who.argv else "",
         f"below {' or '.join(who.parent)}" if who.parent else "",
     )
