@@ -12,7 +12,7 @@ To teach another kind of socket, add its rows to ``TAKES``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from errno import EAFNOSUPPORT, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP, ESRCH
+from errno import EAFNOSUPPORT, EBADF, EINVAL, ENOTSOCK, EOPNOTSUPP, EPERM, ESRCH
 from socket import (
     AF_INET,
     AF_INET6,
@@ -62,6 +62,15 @@ def kind(domain: int, type: int, protocol: int) -> Protocol:
     if type in (SOCK_RAW, _SOCK_PACKET):
         return Protocol.RAW
     return _IP.get((type, protocol), Protocol.OTHER)
+
+
+def unmade(protocols: frozenset[Protocol]) -> tuple[int, str]:
+    """What making a socket fails with that nobody could judge, and why."""
+    why = "sockets of this kind cannot be judged, so none is made"
+    if Protocol.RAW not in protocols:
+        return EAFNOSUPPORT, why
+    # iputils' ping asks for one where the kernel refuses it a ping socket, see icmp(7).
+    return EPERM, f"{why}; ping does without where net.ipv4.ping_group_range has its group"
 
 
 def certain(descriptor: Descriptor) -> bool:

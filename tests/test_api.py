@@ -56,6 +56,12 @@ def test_every_format(journal, format):
     assert "192.0.2.1" in netjail.render(netjail.make_report(journal), format)
 
 
+def test_an_unknown_format(journal):
+    with pytest.raises(netjail.NetjailError, match="no format is called 'pdf'") as caught:
+        netjail.render(netjail.make_report(journal), "pdf")
+    assert "html" in caught.value.hint
+
+
 def test_a_report_is_read_back(tmp_path):
     path = tmp_path / "r.json"
     path.write_text(netjail.render(reported.busy(), "json"))

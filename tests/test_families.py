@@ -39,6 +39,8 @@ def test_only_sockets_that_can_be_judged_are_made(trace, native, options):
     # SCTP, DCCP, UDP-Lite, L2TP and SMC are there in no such list, but refused and said.
     others = {event.proto for event in result.attempts if event.dest.other == "an AF_INET address"}
     assert others == {"raw", "other"}
+    raw = {event.why for event in result.attempts if event.proto == "raw"}
+    assert all("net.ipv4.ping_group_range" in why for why in raw)
     # Whether this kernel has a family or not: 64 of them, 2 calls, all but unix and netlink.
     assert len(said) > 60
     assert {event.syscall for event in result.attempts} == {"socket", "socketpair"}

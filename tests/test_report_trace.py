@@ -258,10 +258,18 @@ def test_what_is_no_journal_is_named(runner, workdir):
     assert "other:1: not an event" in made.stderr
 
 
-def test_a_reader_that_has_seen_enough(runner, journals):
-    words = f"{sys.executable} -m netjail report -f json {journals[0]} | head -c 10; true"
+@pytest.mark.parametrize(
+    ("format", "seen"),
+    [
+        pytest.param("json", '{\n  "schem', id="of-little"),
+        pytest.param("html", "<!doctype ", id="of-more-than-a-pipe-holds"),
+    ],
+)
+def test_a_reader_that_has_seen_enough(runner, journals, format, seen):
+    words = f"{sys.executable} -m netjail report -f {format} {journals[0]} | head -c 10"
+    words = f"{words}; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", words], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ('{\n  "schem', "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, seen, "")
 
 
 def test_runs_do_not_mix_in_one_file(trace, workdir, runner):

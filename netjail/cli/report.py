@@ -11,6 +11,7 @@ import click
 
 from netjail.cli.page import Page
 from netjail.cli.paint import color_option
+from netjail.errors import NetjailError
 from netjail.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def command(
         return
     try:
         _report(format, output, summary, verbose, color, journals)
-    except BrokenPipeError:
+    except (BrokenPipeError, NetjailError) as error:
+        if not isinstance(error.__cause__ or error, BrokenPipeError):
+            raise
         # Its reader has seen enough: what is still to be flushed goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, NamedTuple
 
+from netjail.errors import UsageError
+
 if TYPE_CHECKING:
     from netjail.formats.document import Document
 
@@ -36,8 +38,14 @@ FORMATS = {
 
 
 def render(document: Document, format: str, **options: object) -> str:
-    """*document* as a row of ``FORMATS`` writes it."""
-    row = FORMATS[format]
+    """
+    *document* as a row of ``FORMATS`` writes it.
+
+    :raises UsageError: if there is no such row.
+    """
+    row = FORMATS.get(format)
+    if row is None:
+        raise UsageError(f"no format is called {format!r}", f"one of {', '.join(FORMATS)}")
     module = import_module(f"netjail.formats.{row.module}")
     text: str = module.render(document, **(options or dict(row.options)))
     return text

@@ -19,7 +19,7 @@ from netjail.kernel.owners import Owners
 from netjail.kernel.tracee import Cache, Event, Jail, Kind, supervise_alone, timer
 from netjail.model import Attempt, Decision, Pending, Protocol, Reason, Verdict
 from netjail.report import Scope, exit_status
-from netjail.sockets import certain
+from netjail.sockets import certain, unmade
 from netjail.supervisor import listening
 from netjail.supervisor.book import Book
 from netjail.supervisor.desk import Desk
@@ -194,8 +194,7 @@ class Supervisor:
             self._jail.forget_any()
             self._jail.let(event.tid)
             return
-        error = errno.EPERM if Protocol.RAW in attempt.protocols else errno.EAFNOSUPPORT
-        why = "sockets of this kind cannot be judged, so none is made"
+        error, why = unmade(attempt.protocols)
         verdict = Verdict(Decision.DENY, Reason.STRUCTURE, why=why, error=error)
         self._carry_out(event, attempt, verdict)
 
