@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import tomllib
+from ipaddress import ip_address
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -462,14 +464,30 @@ def test_both_must_allow(lock_file, tmp_path, given, to, decision, layer):
         assert verdict.why.endswith(f"it is not in {lock_file}")
 
 
-def test_a_name_is_waited_for(tmp_path):
-    path = tmp_path / "netjail.lock"
-    path.write_text(lock_of("tcp://a.test:443").text)
-    policy = locked(Rules(), files.read(str(path)), str(path))
-    facts = There()
-    facts.addresses = lambda name: None
-    verdict = policy.decide(attempt(inet("192.0.2.1", 443)), facts)
-    assert verdict == Pending(frozenset({"a.test"}))
+@pytest.mark.parametrize(
+    ("late", "to", "layer"),
+    [
+        pytest.param("mine.test", "192.0.2.9", None, id="mine"),
+        pytest.param("bad.test", "192.0.2.9", None, id="what-mine-denies"),
+        pytest.param("lock.test", "192.0.2.9", None, id="the-lock"),
+        pytest.param("", "192.0.2.9", "{lock}", id="none"),
+        pytest.param("lock.test", "192.0.2.1", "{mine}:2", id="what-cannot-change-it"),
+    ],
+)
+def test_names_are_waited_for(tmp_path, late, to, layer):
+    """Which of the two policies had its names first changes nothing."""
+    mine, lock = str(tmp_path / "mine.toml"), str(tmp_path / "netjail.lock")
+    Path(mine).write_text('allow = ["mine.test"]\ndeny = ["bad.test"]\n')
+    Path(lock).write_text(lock_of("tcp://lock.test:443").text)
+    policy = locked(Rules(files=(mine,)), files.read(lock), lock)
+    facts, led = There(), {"bad.test": frozenset({ip_address("192.0.2.1")})}
+    facts.addresses = lambda name: None if name == late else led.get(name, frozenset())
+    verdict = policy.decide(attempt(inet(to, 443)), facts)
+    if layer is None:
+        assert verdict == Pending(frozenset({late}))
+    else:
+        layer = layer.format(lock=lock, mine=mine)
+        assert (verdict.decision, verdict.layer) == (Decision.DENY, layer)
     assert policy.by_name
 
 

@@ -37,13 +37,14 @@ class Locked(Policy, frozen=True, kw_only=True):
         if _denies(mine) and mine.reason is Reason.RULE:
             return mine
         verdict = self.lock.decide(attempt, facts)
+        # Whether it is new may not hang on which of the two had its names first.
+        if isinstance(mine, Pending) or isinstance(verdict, Pending):
+            waits = (one.names for one in (mine, verdict) if isinstance(one, Pending))
+            return Pending(frozenset().union(*waits))
         if _denies(verdict):
             return self._refused(verdict)
         if _denies(mine):
             return mine
-        if isinstance(mine, Pending) or isinstance(verdict, Pending):
-            waits = (one.names for one in (mine, verdict) if isinstance(one, Pending))
-            return Pending(frozenset().union(*waits))
         if mine.reason is Reason.STUB:
             return mine
         cacheable = mine.cacheable and verdict.cacheable
