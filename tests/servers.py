@@ -204,7 +204,7 @@ def settle() -> None:
     cpus = os.sched_getaffinity(0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as marker:
         marker.bind(("127.0.0.1", 0))
-        marker.settimeout(20)
+        marker.settimeout(60)
         try:
             for cpu in cpus:
                 os.sched_setaffinity(0, {cpu})
@@ -214,17 +214,19 @@ def settle() -> None:
             os.sched_setaffinity(0, cpus)
 
 
-def closed_port(kind: int = socket.SOCK_STREAM) -> int:
+def closed_port() -> int:
     """
-    A port of 127.0.0.1 that nobody listens on.
+    A port that nobody has at any address, neither for streams nor for datagrams.
 
     The kernel gives it to nobody who asks for any port: it is below their range.
     """
     first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
         port = random.randrange(1024, first)
-        with socket.socket(socket.AF_INET, kind) as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError):
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with socket.socket(socket.AF_INET, kind) as probe:
+                    probe.bind(("", port))
             return port
 
 

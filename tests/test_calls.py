@@ -11,6 +11,7 @@ import subprocess
 import int80
 import pytest
 from jail import Result, Runner, every_abi, unmet
+from servers import closed_port
 
 ANY = ("--allow", "any", "--allow", "unix:*")
 
@@ -35,7 +36,7 @@ def answers(text: str) -> dict[str, str]:
 
 
 def ask(runner: Runner, serve, fixture: str) -> tuple[dict[str, str], dict[str, str]]:
-    tcp = serve("tcp")
+    tcp = serve("tcp", port=closed_port())
     udp = serve("udp", port=tcp.port)
     serve("udp", "::1", port=tcp.port)
     what = {"fixture": fixture, "args": [str(udp.port)]}
@@ -75,7 +76,7 @@ def test_the_kernel_s_answer_is_kept(runs, runner, serve, fixture, row):
     ],
 )
 def test_a_signal_interrupts_what_it_would_natively(native, trace, how, call):
-    what = {"fixture": "interrupted", "args": [how, call], "timeout": 30}
+    what = {"fixture": "interrupted", "args": [how, call]}
     plain, jailed = native(**what), trace(**what)
     assert jailed.stdout == plain.stdout
     assert jailed.status == plain.status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
+from servers import closed_port
 
 from netjail.endpoints import Unknown
 from netjail.model import Protocol
@@ -48,7 +49,7 @@ def test_only_sockets_that_can_be_judged_are_made(trace, native, options):
 
 def test_every_form_of_a_name_is_answered_as_by_the_kernel(trace, native, serve):
     """28,000 calls: each family and length on each kind of socket."""
-    tcp = serve("tcp")
+    tcp = serve("tcp", port=closed_port())
     servers = [tcp, serve("udp", port=tcp.port), serve("tcp", "::1", port=tcp.port)]
     servers.append(serve("udp", "::1", port=tcp.port))
     what = {"fixture": "odd_names", "args": [str(tcp.port)]}

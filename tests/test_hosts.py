@@ -8,7 +8,7 @@ import confine
 import pytest
 from confine import Host, without
 from jail import inside
-from servers import Server
+from servers import Server, closed_port
 
 
 def pair(serve, kind: str, workdir) -> tuple[Server, Server, str]:
@@ -106,7 +106,7 @@ def test_the_kind_of_a_descriptor_is_known(trace_in, serve, host):
 
 @pytest.mark.parametrize("host", LENDERS)
 def test_swapping_descriptors_reaches_no_other_protocol(trace_in, serve, host):
-    allowed = serve("tcp")
+    allowed = serve("tcp", port=closed_port())
     denied = serve("udp", port=allowed.port)
     rule = f"tcp://127.0.0.1:{allowed.port}"
     args = ["descriptor", "thread", "1"]

@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 from children import CLONE_NEWNET, CLONE_NEWNS, become_nobody, child, unshare
 from netjail.kernel._core import lib
+from servers import closed_port
 
 from netjail.endpoints import Inet, Netlink, Unix
 from netjail.kernel.owners import Owners, Resolved
@@ -168,7 +169,8 @@ def apart(program: str) -> str:
 def test_one_listener(
     place: Place, bound: str, v6only: bool, to: str, found: bool, own: bool, protocol: int
 ) -> None:
-    port = port_of(place.inet(bound, protocol=protocol, own=own, v6only=v6only))
+    port = closed_port()
+    place.inet(bound, port, protocol=protocol, own=own, v6only=v6only)
     expected = (Owner.JAIL if own else Owner.OUTSIDE) if found else Owner.NOBODY
     carrier = Protocol.UDP if protocol == UDP else Protocol.TCP
     assert place.ask(to, port, carrier) is expected
@@ -187,7 +189,8 @@ def test_the_kernel_agrees(place: Place, to: str, reached: bool) -> None:
 
 
 def test_protocols_have_ports_of_their_own(place: Place) -> None:
-    port = port_of(place.inet("127.0.0.1"))
+    port = closed_port()
+    place.inet("127.0.0.1", port)
     assert place.ask("127.0.0.1", port, Protocol.UDP) is Owner.NOBODY
     assert place.ask("127.0.0.1", port, Protocol.ICMP) is Owner.UNKNOWN
 
@@ -203,15 +206,14 @@ def test_port_0_is_nobody(place: Place) -> None:
 
 
 def test_a_closed_listener_is_nobody(place: Place) -> None:
-    listener = place.inet("127.0.0.1")
-    port = port_of(listener)
-    listener.close()
+    port = closed_port()
+    place.inet("127.0.0.1", port).close()
     assert place.ask("127.0.0.1", port) is Owner.NOBODY
 
 
 def test_an_outsider_on_the_port_of_a_closed_listener_is_outside(place: Place) -> None:
-    with place.inet("127.0.0.1") as listener:
-        port = port_of(listener)
+    port = closed_port()
+    place.inet("127.0.0.1", port).close()
     place.inet("127.0.0.1", port, own=False)
     assert place.ask("127.0.0.1", port) is Owner.OUTSIDE
 
@@ -238,13 +240,15 @@ def test_an_outsider_on_the_port_of_a_closed_listener_is_outside(place: Place) -
 def test_an_outsider_on_the_same_port(
     place: Place, jail: str, outsider: str, to: str, owner: Owner, protocol: int
 ) -> None:
-    port = port_of(place.inet(jail, protocol=protocol, shared=True))
+    port = closed_port()
+    place.inet(jail, port, protocol=protocol, shared=True)
     place.inet(outsider, port, protocol=protocol, own=False, shared=True)
     assert place.ask(to, port, Protocol.UDP if protocol == UDP else Protocol.TCP) is owner
 
 
 def test_v6only_outsiders_do_not_count_for_v4(place: Place) -> None:
-    port = port_of(place.inet("127.0.0.1", shared=True))
+    port = closed_port()
+    place.inet("127.0.0.1", port, shared=True)
     place.inet("::", port, own=False, shared=True, v6only=True)
     assert place.ask("127.0.0.1", port) is Owner.JAIL
     assert place.ask("::1", port) is Owner.OUTSIDE

@@ -11,6 +11,7 @@ import socket
 
 import pytest
 from jail import BROKEN, unmet
+from servers import closed_port
 
 # What names nobody goes where an earlier connect went, if that was allowed.
 NAMELESS = [
@@ -92,7 +93,7 @@ def test_it_reaches_only_what_is_allowed(trace, native, serve, kind, host, way):
     ],
 )
 def test_zero_is_the_loopback_whatever_a_socket_is_bound_to(trace, native, serve, kind, way):
-    denied = serve(kind, "127.0.0.2")
+    denied = serve(kind, "127.0.0.2", port=closed_port())
     allowed = serve(kind, "127.0.0.1", port=denied.port)
     what = {"fixture": "around", "args": [way], "to": [allowed, denied]}
     assert native(**what).exit_code == 0
@@ -114,7 +115,7 @@ def test_ipv6_zero_is_not_the_ipv4_loopback(trace, native, serve, kind):
 
 def test_zero_is_nobody_elses_port(trace, native, serve):
     """Somebody's service at 127.0.0.2 is not ours for our having the same port of 127.0.0.1."""
-    outsider = serve("tcp", "127.0.0.2")
+    outsider = serve("tcp", "127.0.0.2", port=closed_port())
     code = f"""
 import socket
 own = socket.create_server(("127.0.0.1", {outsider.port}))
