@@ -121,7 +121,7 @@ def test_names_are_looked_up_as_by_the_supervisor():
     try:
         server.zone.add("x.corp.example", "A", "192.0.2.7")
         conf = File("", "nameserver 127.0.0.1\nsearch corp.example\n")
-        names = Names(conf, File("", "10.0.0.1 local\n"), port=server.port)
+        names = Names(conf, File("", "10.0.0.1 local\n"), port=server.port, timeout=20.0)
         machine = Machine(names, File("", "10.0.0.1 local\n"))
         local = machine.local()
         assert local.resolvers == {ip_address("127.0.0.1")}
