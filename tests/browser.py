@@ -38,7 +38,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
-_PATIENCE = 60.0
+_PATIENCE = 100.0
 
 
 class Page:

@@ -23,7 +23,7 @@ _CONT, _SEIZE, _LISTEN, _EVENT_STOP = 7, 0x4206, 0x4208, 128
 _WALL = 0x40000000
 _STOPS = {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds until a test that waits gives up."""
 
 libc = ctypes.CDLL(None, use_errno=True)

@@ -39,7 +39,7 @@ def main(listen: str, send: str, *command: str) -> int:
     family = socket.AF_PACKET
     sniffer = socket.socket(family, socket.SOCK_RAW, socket.htons(_EVERYTHING))
     sniffer.bind((listen, 0))
-    sniffer.settimeout(20)
+    sniffer.settimeout(60)
     sender = None
     if send != listen:
         sender = socket.socket(family, socket.SOCK_RAW)

@@ -318,7 +318,7 @@ def run(plan): raise KeyboardInterrupt
 netjail.supervisor.run = run
 netjail.cli.main(["trace", "--no-config", "x"])
 """
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=30, check=False)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False)
     assert done.returncode == -signal.SIGINT
 
 
@@ -462,7 +462,7 @@ netjail.supervisor.run = run
 netjail.cli.main(["trace", "--no-config", "-a", "192.0.2.1:443", "-q", "--", "x"])
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, timeout=30, check=False, stderr=-1, text=True
+        [sys.executable, "-c", code], cwd=ROOT, timeout=60, check=False, stderr=-1, text=True
     )
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -94,7 +94,7 @@ def test_what_outlives_the_command_reaches_what_is_allowed(trace, server):
 
 def test_orphans_can_be_killed_with_the_command(trace, workdir):
     command = ["sh", "-c", "setsid sleep 1000 & echo $! >pid; exit 3"]
-    result = trace("--orphans", "kill", command=command, timeout=20)
+    result = trace("--orphans", "kill", command=command)
     assert result.exit_code == 3
     assert gone([int((workdir / "pid").read_text())])
 
@@ -174,14 +174,14 @@ true
 
 def test_a_child_that_is_killed_before_its_first_breath_holds_nobody_up(trace):
     for _ in range(5):
-        result = trace(fixture="early_kill", args=["200"], timeout=30)
+        result = trace(fixture="early_kill", args=["200"])
         assert (result.exit_code, result.signal) == (0, None)
 
 
 def test_an_exec_that_fails_when_there_is_no_way_back_is_no_task_left_over(native, trace):
     """Its thread has no end that a tracer could see."""
     what = {"fixture": "broken_exec"}
-    plain, jailed = native(**what), trace(timeout=30, **what)
+    plain, jailed = native(**what), trace(**what)
     assert (jailed.exit_code, jailed.signal) == (plain.exit_code, None)
     assert plain.exit_code in (signal.SIGSEGV, signal.SIGKILL)
 
@@ -192,7 +192,7 @@ def test_the_init_of_a_pid_namespace_ends_by_its_fault(native, trace):
     if native(**what).exit_code in (errno.EPERM, errno.ENOSPC):
         unmet("no user namespaces here")
     assert native(**what).exit_code == 0
-    assert trace(timeout=30, **what).exit_code == 0
+    assert trace(**what).exit_code == 0
 
 
 # -- The jail dies with its supervisor ----------------------------------------
@@ -222,7 +222,7 @@ def tracer_of(pid: int) -> int:
 
 def gone(pids: list[int]) -> bool:
     """Whether all of them end within some seconds; zombies have ended."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         alive = []
         for pid in pids:
@@ -250,7 +250,7 @@ def test_no_jailed_process_survives_the_death_of(runner, victim):
         assert jailed
         os.kill(supervisor if victim == "supervisor" else process.pid, signal.SIGKILL)
         assert gone(jailed)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
     assert process.returncode != 0
 
 
@@ -265,7 +265,7 @@ def test_looking_a_path_up_as_another_user_keeps_it_mortal(runner, program, work
         jailed = [pid for pid in descendants(process.pid) if tracer_of(pid)]
         process.kill()
         assert gone(jailed)
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -276,5 +276,5 @@ def test_a_signal_to_netjail_reaches_the_command(runner, number):
     with runner.started([*runner.jailed("-q"), "sh", "-c", script]) as process:
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
-        assert process.communicate(timeout=20)[0] == "caught\n"
+        assert process.communicate(timeout=60)[0] == "caught\n"
     assert process.returncode == 7

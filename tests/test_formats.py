@@ -145,7 +145,7 @@ netjail.formats.as_text.summary(compose(scene.busy()))
 assert not {name for name in sys.modules if name.partition(".")[0] in ("rich", "click")}
 """
     here = Path(__file__).parent
-    subprocess.run([sys.executable, "-c", code, here, here.parent], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, here, here.parent], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("verbose", [False, True])

@@ -26,8 +26,6 @@ STOP, TSTP = signal.SIGSTOP, signal.SIGTSTP
 SI_USER, SI_QUEUE, SI_KERNEL = 0, -1, 0x80
 ROUNDS = 30
 
-pytestmark = pytest.mark.timeout(60)
-
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., Front]]:
@@ -187,7 +185,7 @@ def test_a_timer_that_the_front_was_started_with_rings_at_the_command(counting):
 
     def alarm() -> None:
         os.setpgid(0, 0)
-        signal.setitimer(signal.ITIMER_REAL, 1.0)
+        signal.setitimer(signal.ITIMER_REAL, 5.0)
 
     front = counting(signal.SIGALRM, prepare=alarm)
     assert front.seen() == (signal.SIGALRM, SI_KERNEL, 0, 0)

@@ -269,7 +269,7 @@ import os, socket, sys
 server = socket.socket(fileno=9)
 {again}
 print(server.getsockname()[1], flush=True)
-server.settimeout(30)
+server.settimeout(60)
 print(server.accept()[1][0], flush=True)
 """
 

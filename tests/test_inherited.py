@@ -230,7 +230,7 @@ def give(workdir):
         server.bind(path)
         os.chmod(path, 0o777)
         server.listen()
-        server.settimeout(30)
+        server.settimeout(60)
 
         def start(one):
             def serve():

@@ -90,7 +90,7 @@ from netjail.journal.writing import Journal
 journal = Journal(sys.argv[1])
 assert journal._fd > 2 and not os.get_inheritable(journal._fd)
 """
-    subprocess.run([sys.executable, "-c", code, path], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, path], check=True, timeout=60)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ except JournalError as error:
     print(error.hint)
 journal.close()
 """
-    run = subprocess.run([sys.executable, "-c", code, path], stdout=-1, text=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", code, path], stdout=-1, text=True, timeout=60)
     assert (run.returncode, "ulimit" in run.stdout) == (0, True)
     assert path.read_bytes().endswith(b"}\n")
     assert {type(record) for record in read_journal(path)} == {ResultRecord}

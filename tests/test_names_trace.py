@@ -411,7 +411,7 @@ def test_a_name_that_turns_inwards(scene, web):
 def test_what_a_program_says_it_heard_is_no_reason(scene, web):
     # It has the address from elsewhere, and only asks for an allowed name.
     scene.network.zone.add("allowed.test", "A", "198.51.100.1")
-    script = f"getent ahosts allowed.test && curl -sS -m 9 http://{WEB4}/file"
+    script = f"getent ahosts allowed.test && curl -sS -m 30 http://{WEB4}/file"
     for rule in ("allowed.test", "*.test"):
         result = scene.trace("--allow", rule, command=["sh", "-c", script])
         assert (result.status, web.seen) == (7, [])
@@ -421,7 +421,7 @@ def test_what_a_program_says_it_heard_is_no_reason(scene, web):
 
 
 def test_a_port_that_is_not_allowed_is_told_by_its_name(scene, web):
-    command = ["curl", "-sS", "-m", "9", f"http://{HOST}/file"]
+    command = ["curl", "-sS", "-m", "30", f"http://{HOST}/file"]
     for rule in (f"{HOST}:81", "*.example.test:81"):
         result = scene.trace("--allow", rule, command=command)
         assert (result.status, web.seen) == (7, [])
@@ -750,7 +750,7 @@ def test_the_jail_cannot_say_itself_whom_to_ask(scene):
     script = (
         "echo nameserver 192.0.2.54 > /etc/resolv.conf;"
         "echo 198.51.100.66 allowed.test >> /etc/hosts;"
-        "curl -sS -m 9 http://allowed.test/; curl -sS -m 9 http://198.51.100.66/; exit 0"
+        "curl -sS -m 30 http://allowed.test/; curl -sS -m 30 http://198.51.100.66/; exit 0"
     )
     scene.network.zone.add("allowed.test", "A", WEB4)
     result = scene.trace("--allow", "allowed.test", command=["sh", "-c", script])

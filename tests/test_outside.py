@@ -44,7 +44,7 @@ def state(pid: int) -> object:
 
 def changes(pid: int, before: object) -> bool:
     """Whether it is another one within some seconds: a signal takes a moment to kill."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if state(pid) != before:
             return True

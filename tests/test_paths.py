@@ -218,7 +218,6 @@ def test_the_tracees_mounts_count(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fifo", "/dev/tty", "/dev/ptmx"])
-@pytest.mark.timeout(10)
 def test_nothing_is_opened_for_use(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / "fifo")
     with child(lambda: os.chdir(tmp_path)) as pid:

@@ -61,7 +61,7 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 def wait_for_port(port: int) -> None:
     """Until somebody listens: what started a server cannot know when it does."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
             return

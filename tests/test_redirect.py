@@ -120,10 +120,10 @@ def test_getpeername_says_where(trace, serve, leading, kind, family, wanted, at,
 
 
 def test_the_summary_and_the_reports_say_where(trace, serve, leading, runner):
-    wanted, mock = serve(), serve()
+    wanted, mock = serve(), serve(answer=b"HTTP/1.0 204 Nothing\r\n\r\n")
     made = runner.workdir / "report.json"
     options = (*leading((at(wanted), at(mock))), "--report", str(made))
-    result = trace(*options, command=["curl", "-s", "-m", "2", f"http://{at(wanted)}/"])
+    result = trace(*options, command=["curl", "-s", "-m", "30", f"http://{at(wanted)}/"])
     assert (wanted.accepted, mock.accepted) == (0, 1)
     assert f"; led to {at(mock)}" in " ".join(result.stderr.split())
     (one,) = [d for d in json.loads(made.read_text())["destinations"] if d["redirect"]]

@@ -290,7 +290,7 @@ def test_a_second_run_is_refused_a_file_that_is_written_to(runner, workdir):
         second = runner.run([*words, "touch", "ran"])
         assert second.exit_code == 125
         assert "another netjail writes to" in second.stderr
-        first.communicate("\n", timeout=30)
+        first.communicate("\n", timeout=60)
     assert first.returncode == 0
     assert not (workdir / "ran").exists()
     assert [json.loads(line)["type"] for line in both.read_text().splitlines()] == ["start", "end"]

@@ -118,7 +118,7 @@ def test_a_fifo_gets_it(tmp_path):
     reader = threading.Thread(target=lambda: got.append(path.read_text()))
     reader.start()
     Target(str(path), "json").write(DOCUMENT)
-    reader.join(10)
+    reader.join(60)
     assert got[0].startswith("{")
 
 
