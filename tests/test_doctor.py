@@ -35,7 +35,7 @@ from netjail.kernel.doors import NAMES, Scene, Tried
 
 DOORS = {door.name: door for doors in GROUPS.values() for door in doors}
 # Enough to see something, not enough to win a rare race.
-SHORT = Limits(bound=1500, race=150, attack=80)
+SHORT = Limits(bound=5000, race=150, attack=80, total=300_000)
 SELF_TESTS = {"hangs", "crashes"}
 
 
@@ -250,7 +250,7 @@ from netjail.doctor import Limits, examine
 from netjail.doctor.doors import CONTROL, GROUPS
 from netjail.doctor.result import document
 chosen = [door for doors in GROUPS.values() for door in doors if door.name in sys.argv]
-limits = Limits(bound=1500, race=150, attack=80)
+limits = Limits(bound=5000, race=150, attack=80)
 found = examine(limits=limits, groups={"some": tuple(chosen)})
 print(msgspec.json.encode(document(found)).decode())
 sys.exit(not found.fine)

@@ -165,7 +165,7 @@ TALKS = f"""
 import socket, sys
 def connect(port):
     try:
-        socket.create_connection(("{NOWHERE}", port), 5)
+        socket.create_connection(("{NOWHERE}", port), 0.1)
     except OSError as error:
         return error.errno
 """
