@@ -221,7 +221,6 @@ def shell(request, home):
     opened.terminal.close(force=True)
 
 
-@pytest.mark.timeout(240)
 def test_a_line_is_completed(shell):
     for line, completed in [
         ("netjail tr", "netjail trace "),

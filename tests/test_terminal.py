@@ -25,8 +25,6 @@ ROUNDS = 20
 STOP, CONT, TERM, USR1 = signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM, signal.SIGUSR1
 LAST = signal.SIGRTMAX  # delivered after all others
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(params=["native", "jailed"])
 def words(request, runner: Runner) -> list[str]:
