@@ -122,6 +122,18 @@ def test_every_way_a_destination_can_look():
     assert found == ["allowed", "denied", "would", "quiet"]
 
 
+def test_cards_have_last_the_look_ups_of_what_was_called_too():
+    found = (
+        pages.denied(1, "look-up of a.example", kind="lookup", name="a.example"),
+        pages.denied(2, "look-up of b.example", kind="lookup", name="b.example"),
+        pages.denied(3, "a.example:443", name="a.example"),
+        pages.denied(4, "169.254.169.254:80", name=""),
+    )
+    page = render(msgspec.structs.replace(pages.clean(), destinations=found))
+    cards = page.partition('<ul class="cards">')[2].partition("</ul>")[0]
+    assert re.findall(r'href="#d(\d)"', cards) == ["2", "3", "4", "1"]
+
+
 @pytest.mark.parametrize(
     ("document", "said"),
     [

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netjail.formats import visible
-from netjail.formats.document import Document, Notice
+from netjail.formats.document import Destination, Document, Notice
 from netjail.formats.family import family
 from netjail.formats.phrases import FILTERS, STATES, state
 
@@ -42,7 +42,7 @@ def render(document: Document) -> str:
         .render(
             document=document,
             destinations=document.destinations,
-            denied=[one for one in document.destinations if state(one) in ("denied", "would")],
+            denied=_denied(document),
             cards=_CARDS,
             names={one.id: one for one in document.destinations},
             states=STATES,
@@ -103,6 +103,13 @@ def _environment() -> Environment:
 
 
 # ---- sums ----
+
+
+def _denied(document: Document) -> list[Destination]:
+    """Look-ups of hosts that were called as well come last: there is nothing new in them."""
+    found = [one for one in document.destinations if state(one) in ("denied", "would")]
+    called = {one.name for one in found if one.kind == "inet"}
+    return sorted(found, key=lambda one: one.kind == "lookup" and one.name in called)
 
 
 def _tally(document: Document) -> dict[str, int]:
