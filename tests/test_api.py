@@ -124,7 +124,7 @@ def test_the_examples_run_and_are_typed(journal, number):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=200,
     )
     assert typed.returncode == 0, typed.stdout
 

@@ -149,7 +149,7 @@ class Job(NamedTuple):
             cwd=self.runner.workdir,
             capture_output=True,
             text=True,
-            timeout=110,
+            timeout=250,
             check=False,
         )
 

@@ -139,15 +139,25 @@ except OSError as error:
 """
 
 
+def outside(**who) -> subprocess.Popen[bytes]:
+    """A process that is there as a whole: after exec its memory is yet to be mapped."""
+    made = subprocess.Popen(
+        ["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0, **who
+    )
+    made.stdin.write(b"x")
+    assert made.stdout.read(1) == b"x"
+    return made
+
+
 @pytest.mark.parametrize(("open_it", "use", "held"), HANDLES)
 def test_a_handle_on_a_process_outside_is_of_no_use(runner, open_it, use, held):
-    with subprocess.Popen(["sleep", "infinity"]) as outsider:
+    with outside() as outsider:
         fd = open_it(outsider.pid)
         first = Path(f"/proc/{outsider.pid}/maps").read_text().split("-")[0]
         if runner.user.change and "signal" in use:  # of the same user, then
             outsider.kill()
             become = {"user": runner.user.uid, "group": runner.user.uid}
-            outsider = subprocess.Popen(["sleep", "infinity"], **become)
+            outsider = outside(**become)
             os.close(fd)
             fd = open_it(outsider.pid)
         words = ("python", "-c", USE.format(use=use), fd, int(first, 16))
