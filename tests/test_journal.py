@@ -165,7 +165,7 @@ def test_a_fifo_waits_for_its_reader_and_gets_every_line(path):
     for _ in range(3):
         journal.write(LINE)
     journal.close()
-    reader.join(10)
+    reader.join(60)
     assert got == [encode(LINE) * 3]
 
 
@@ -186,7 +186,7 @@ def test_a_pipe_that_does_not_block_is_waited_for():
         journal.write(LINE)
     journal.close()
     os.close(write)
-    reader.join(10)
+    reader.join(60)
     os.close(read)
     assert b"".join(got) == encode(LINE) * 5000
 
