@@ -184,8 +184,8 @@ def read_junit(text: str) -> list[junitparser.TestSuite]:
 
 def test_junit_is_read_by_another():
     (suite,) = read_junit(as_junit.render(busy()))
-    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (8, 4, 0, 2)
-    assert len(list(suite)) == 8
+    assert (suite.tests, suite.failures, suite.errors, suite.skipped) == (9, 4, 0, 2)
+    assert len(list(suite)) == 9
     failures = {case.name: case.result[0] for case in suite if case.is_failure}
     assert set(failures) == {
         "example.org:443 (tcp)",
@@ -238,7 +238,7 @@ def read_github(text: str) -> list[tuple[str, dict[str, str], str]]:
 
 def test_annotations_are_errors_first():
     found = read_github(as_github.render(busy()))
-    assert [word for word, *_ in found] == ["error"] * 3 + ["warning"] * 2 + ["notice"] * 3
+    assert [word for word, *_ in found] == ["error"] * 3 + ["warning"] * 2 + ["notice"] * 4
     (mail,) = [one for one in found if "203.0.113.7" in one[1]["title"]]
     assert mail[1] == {
         "title": "netjail: denied: 203.0.113.7:25 (tcp)",

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from netjail.formats import visible
 from netjail.formats.document import Document
-from netjail.formats.findings import Level, findings
+from netjail.formats.findings import Level, failures, findings
 
 ROOM = 10
 
@@ -31,6 +31,8 @@ def render(document: Document) -> str:
         word = _WORDS[one.level]
         text = one.text + (f"\nfix: {one.fix}" if one.fix else "")
         lines[word].append(_line(word, text, f"netjail: {one.title}", one.file, one.line))
+    for text in failures(document):
+        lines["notice"].append(_line("notice", text, "netjail"))
     for notice in document.warnings:
         lines["warning"].append(_line("warning", visible(notice.text, 1000), "netjail"))
     return "".join(f"{line}\n" for word, some in lines.items() for line in _cut(word, some))

@@ -44,8 +44,10 @@ def render(document: Document) -> str:
         _denied(suite, finding)
     for one in allowed:
         case = _case(suite, _program(one.askers), where(one))
-        if one.redirect:
-            ET.SubElement(case, "system-out").text = f"led to {visible(one.redirect)}"
+        said = [f"led to {visible(one.redirect)}"] if one.redirect else []
+        said += [f"failed: {visible(one.failure, 1000)}"] if one.failure else []
+        if said:
+            ET.SubElement(case, "system-out").text = "\n".join(said)
     ET.SubElement(suite, "system-out").text = visible(document.headline, 1000)
     ET.indent(root)
     return f"{_DECLARATION}\n{ET.tostring(root, 'unicode')}\n"

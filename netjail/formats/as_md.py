@@ -60,7 +60,7 @@ def _denied(document: Document) -> Iterator[str]:
         return
     yield "### Would be denied" if audited(document) else "### Denied"
     rows = (
-        (str(one.count), _where(one), _who(one), _words(one.why), code(one.fix) if one.fix else "")
+        (str(one.count), _where(one), _who(one), _words(one.why) + _failed(one), _fix(one.fix))
         for one in found[:ROOM]
     )
     yield _table(("calls", "destination", "asked by", "why", "to allow it"), rows)
@@ -135,7 +135,11 @@ def _askers(askers: Sequence[Asker]) -> str:
 
 def _ruled(one: Destination) -> str:
     led = f", led to {code(one.redirect)}" if one.redirect else ""
-    return (_by(one.layer, one.rule) or one.reason) + led
+    return (_by(one.layer, one.rule) or one.reason) + led + _failed(one)
+
+
+def _failed(one: Destination) -> str:
+    return f"; failed: {_words(one.failure)}" if one.failure else ""
 
 
 def _rule(one: RuleUse) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from netjail.formats import pretty, visible
 from netjail.formats.document import Document, Run
-from netjail.formats.findings import RULES, Finding, Level, chain, command, findings
+from netjail.formats.findings import RULES, Finding, Level, chain, command, failures, findings
 from netjail.model import QUIET, Reason
 
 _SCHEMA = (
@@ -126,6 +126,7 @@ def _invocation(document: Document, run: Run) -> dict[str, Any]:
         {"level": "warning", "message": {"text": visible(notice.text, 1000)}}
         for notice in document.warnings
     ]
+    notices += [{"level": "note", "message": {"text": text}} for text in failures(document)]
     ended: dict[str, Any] = {"exitCodeDescription": visible(run.program.text)}
     if run.signal:
         ended["exitSignalNumber"] = run.signal

@@ -156,6 +156,7 @@ def _allowed(document: Document, room: int, width: int) -> Iterator[Line]:
         else:
             yield line
             yield from indented([detail], width)
+        yield from indented(_failed(one), width)
     yield from _rest(found[room:], document.omitted.get("attempts_allowed", 0))
 
 
@@ -253,6 +254,12 @@ def _reasons(one: Destination) -> Iterator[str]:
     yield visible(one.why or why, 400)
     if one.rule and one.rule not in one.why:
         yield f"rule: {_by(one)}"
+    yield from _failed(one)
+
+
+def _failed(one: Destination) -> Iterator[str]:
+    if one.failure:
+        yield f"failed: {visible(one.failure, 400)}"
 
 
 def _led(one: Destination) -> str:

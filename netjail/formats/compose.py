@@ -75,10 +75,12 @@ def shown(endpoint: Endpoint, name: str = "") -> str:
     return plain(str(endpoint))
 
 
-def _order(group: Group) -> tuple[int, int]:
+def _order(group: Group) -> tuple[int, bool, int]:
     verdict = group.verdict
     rank = 0 if verdict.denied else 1 if verdict.decision is Decision.ALLOW else 2
-    return rank, -group.count
+    # A name server in trouble explains the most; that a name is not there is everyday.
+    silent = isinstance(group.endpoint, Question) and group.results.keys() & {"SERVFAIL", "gone"}
+    return rank, not silent, -group.count
 
 
 def _headline(
@@ -133,10 +135,20 @@ def _destination(group: Group, number: int) -> doc.Destination:
         first=stamp(group.span.first),
         last=stamp(group.span.last),
         results=dict(group.results),
+        failure=_failure(group),
         askers=_askers(group),
         others=group.others,
         runs=tuple(group.runs),
     )
+
+
+def _failure(group: Group) -> str:
+    answers = group.results.total()
+    failed = answers - group.results["ok"]
+    if not failed or not isinstance(group.endpoint, Question):
+        return ""
+    why = plain(group.why) or ", ".join(result for result in group.results if result != "ok")
+    return why if failed == answers else f"{why} ({failed} of {answers} answers)"
 
 
 def owner(endpoint: Endpoint) -> str:

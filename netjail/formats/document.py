@@ -120,6 +120,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     last: str = ""
     results: dict[str, int] = {}
     """What the kernel answered: ``{"ok": 3, "ETIMEDOUT": 1}``."""
+    failure: str = ""
+    """Why a look-up that was let through brought nothing: ``192.0.2.53 answered SERVFAIL``."""
     askers: tuple[Asker, ...] = ()
     others: int = 0
     """Attempts by programs that found no room in *askers*."""

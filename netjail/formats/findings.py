@@ -146,6 +146,13 @@ def _destination(one: Destination, run: Run | None) -> Finding:
     )
 
 
+def failures(document: Document) -> Iterator[str]:
+    """What was let through and brought nothing: no finding, but why a program may fail."""
+    for one in document.destinations:
+        if one.failure:
+            yield f"{where(one)} failed: {visible(one.failure, _LONG)}; {_who(one.askers)}"
+
+
 def where(one: Destination) -> str:
     """``example.org:443 (tcp)``."""
     proto = f" ({one.proto})" if one.proto and one.kind != "unix" else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -87,7 +87,10 @@ class Lookup:
             proof = next(iter(replies)).authority if replies else []
             return Reply(NXDOMAIN, (), _proof(proof), FLOOR, "no such name")
         except dns.exception.Timeout:
-            return Reply(SERVFAIL, failure="no answer in time")
+            servers = ", ".join(self._configuration.servers)
+            return Reply(SERVFAIL, failure=f"no answer in time from {servers}")
+        except dns.resolver.NoNameservers as error:
+            return Reply(SERVFAIL, failure=_said(error.kwargs.get("errors", ())) or str(error))
         except Exception as error:
             return Reply(SERVFAIL, failure=str(error) or type(error).__name__)
 
@@ -130,6 +133,15 @@ class Lookup:
         # Leaves time for another server where one does not answer.
         resolver.timeout = self._timeout / (len(self._configuration.servers) + 1)
         return resolver
+
+
+def _said(errors: Iterable[tuple[object, ...]]) -> str:
+    """What each server said, of a library that calls one ``Do53:192.0.2.53@53``."""
+    said = (
+        f"{str(server).removeprefix('Do53:').rpartition('@')[0]} answered {what}"
+        for server, _, _, what, *_ in errors
+    )
+    return ", ".join(dict.fromkeys(said))
 
 
 def _chain(found: Answer) -> list[RRset]:

@@ -50,3 +50,6 @@ Judge = Callable[[Asker, Protocol, Inet, str, str], Ruling]
 Asker, what carried it, the name server that was meant, name, type; no type: the message
 was no question that could be asked.
 """
+
+Done = Callable[[int, str, str], None]
+"""A token, its result as the journal has it, and why it brought nothing."""

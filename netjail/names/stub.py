@@ -24,7 +24,7 @@ import msgspec
 from netjail.endpoints import Inet
 from netjail.model import Protocol
 from netjail.names.lookups import SERVFAIL, Reply, start
-from netjail.names.rulings import Asker, Judge, Ruling
+from netjail.names.rulings import Asker, Done, Judge, Ruling
 from netjail.names.streams import Streams
 from netjail.names.truth import Names
 
@@ -71,10 +71,10 @@ class Stub:
     The name servers of one run.
 
     :param judge: says what becomes of a question; called in the stub's thread.
-    :param done: told how a token's question was answered.
+    :param done: told how a token's question was answered, and why it brought nothing.
     """
 
-    def __init__(self, names: Names, judge: Judge, done: Callable[[int, str], None]) -> None:
+    def __init__(self, names: Names, judge: Judge, done: Done) -> None:
         self._names = names
         self._judge = judge
         self._done = done
@@ -271,8 +271,9 @@ class Stub:
             raw = questions.answer(asked, reply, stream=protocol is Protocol.TCP)
         except Exception:
             # What a name server said cannot be said again.
-            reply = Reply(SERVFAIL)
+            reply = Reply(SERVFAIL, failure="what was answered cannot be said again")
             raw = questions.answer(asked, reply, stream=protocol is Protocol.TCP)
         if ruling.token:
-            self._done(ruling.token, questions.code_name(reply.code) if reply.code else "ok")
+            result = questions.code_name(reply.code) if reply.code else "ok"
+            self._done(ruling.token, result, reply.failure)
         send(raw)

@@ -174,6 +174,8 @@ class ResultRecord(_Line, frozen=True, kw_only=True, gc=False, tag="result"):
     ``ok``, an errno as ``EINPROGRESS``, or ``gone``: the caller died in the call. Of a
     look-up ``NXDOMAIN``, ``SERVFAIL``, or ``gone``: it was not answered.
     """
+    why: str = ""
+    """Of a look-up that brought nothing, in words: ``192.0.2.53 answered SERVFAIL``."""
 
 
 class ProcessRecord(_Line, frozen=True, kw_only=True, gc=False, tag="process"):

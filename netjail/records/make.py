@@ -186,9 +186,9 @@ def result_record(id: int, error: int | None) -> ResultRecord:
     return ResultRecord(ts=now(), id=id, result=answer)
 
 
-def answer_record(id: int, result: str) -> ResultRecord:
-    """How the look-up *id* was answered."""
-    return ResultRecord(ts=now(), id=id, result=result)
+def answer_record(id: int, result: str, why: str = "") -> ResultRecord:
+    """How the look-up *id* was answered, and why it brought nothing."""
+    return ResultRecord(ts=now(), id=id, result=result, why=plain(why))
 
 
 def process_record(process: Process, show: bool) -> ProcessRecord:

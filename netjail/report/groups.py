@@ -88,6 +88,8 @@ class Group(msgspec.Struct):
     """Attempts by programs that found no room in *askers*."""
     results: Counter[str] = msgspec.field(default_factory=Counter)
     """What the kernel answered, the first of repeated calls."""
+    why: str = ""
+    """Why the last look-up that brought nothing did."""
     runs: dict[int, int] = msgspec.field(default_factory=dict)
     """Attempts by run."""
     span: Span = msgspec.field(default_factory=Span)
@@ -116,8 +118,10 @@ class Group(msgspec.Struct):
         for name in names:
             keep(self.names, name)
 
-    def answered(self, result: str) -> None:
-        """Note what the kernel answered to one of them."""
+    def answered(self, result: str, why: str = "") -> None:
+        """Note what the kernel answered to one of them; *why* as in ``ResultRecord``."""
+        if result != "ok":
+            self.why = why or self.why
         if result not in self.results and len(self.results) >= _RESULTS:
             result = "other"
         self.results[result] += 1

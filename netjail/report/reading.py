@@ -138,7 +138,7 @@ class Reader:
         return group, attempt, verdict
 
     def _result(self, record: ResultRecord) -> None:
-        self._report.answered(record.id, record.result)
+        self._report.answered(record.id, record.result, record.why)
 
     def _listen(self, record: ListenRecord) -> None:
         place = endpoint_of(record.dest)

@@ -145,7 +145,9 @@ class Report(msgspec.Struct):
         group = self.place(attempt, verdict)
         door = attempt.operation is Operation.FORBIDDEN
         self.again(group, attempt, verdict, who, count, when, door)
-        if token and group is not None and process and not door:
+        # Whoever cannot see a program fail for want of an answer looks for it in the rules.
+        wanted = process or attempt.operation is Operation.RESOLVE
+        if token and group is not None and wanted and not door:
             self.wait(token, group)
         return group
 
@@ -179,11 +181,11 @@ class Report(msgspec.Struct):
         if self.timeline is not None and when and not door:
             self.timeline.add(when, group.number, who.run, count)
 
-    def answered(self, token: int, result: str) -> None:
-        """What the kernel answered to the attempt *token*."""
+    def answered(self, token: int, result: str, why: str = "") -> None:
+        """What the kernel answered to the attempt *token*; *why* as in ``ResultRecord``."""
         group = self.waiting.pop(token, None)
         if group is not None:
-            group.answered(result)
+            group.answered(result, why)
 
     def listen(self, listener: Listener) -> None:
         """Note a listener; one more for the count if it is known."""

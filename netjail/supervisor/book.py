@@ -214,13 +214,13 @@ class Book:
         self._journal.write(record)
         self.report.answered(token, record.result)
 
-    def answered(self, token: int, result: str) -> None:
-        """How the look-up *token* was answered."""
+    def answered(self, token: int, result: str, why: str) -> None:
+        """How the look-up *token* was answered, and why it brought nothing."""
         if self._keeps:
             from netjail.records import answer_record
 
-            self._journal.write(answer_record(token, result))
-            self.report.answered(token, result)
+            self._journal.write(answer_record(token, result, why))
+        self.report.answered(token, result, why)
 
     def flush(self) -> None:
         """Write down the repeats since the last time."""

@@ -51,7 +51,7 @@ class Desk:
         self._stub: Stub | None = None
         self._loop = 0
         self._requests: deque[Request] = deque()
-        self._results: deque[tuple[int, str]] = deque()
+        self._results: deque[tuple[int, str, str]] = deque()
         self._open: set[int] = set()
 
     def answers(self, attempt: Attempt, verdict: Verdict) -> bool:
@@ -136,8 +136,8 @@ class Desk:
             request.ruled.wait(_AGAIN)
         return request.ruling
 
-    def _done(self, token: int, result: str) -> None:
-        self._results.append((token, result))
+    def _done(self, token: int, result: str, why: str) -> None:
+        self._results.append((token, result, why))
 
     # ---- in the loop ----
 
@@ -148,9 +148,9 @@ class Desk:
             request.ruling = self._rule(request.attempt, request.asker)
             request.ruled.set()
         while self._results:
-            token, result = self._results.popleft()
+            token, result, why = self._results.popleft()
             self._open.discard(token)
-            self._book.answered(token, result)
+            self._book.answered(token, result, why)
 
     def _rule(self, attempt: Attempt, asker: Asker) -> Ruling:
         from netjail.names.ports import port_wanted
@@ -195,7 +195,7 @@ class Desk:
         if self._stub and self._stub.trouble:
             self._book.report.warn(f"look-ups: internal error: {self._stub.trouble}")
         for token in self._open:
-            self._book.result(token, None)
+            self._book.answered(token, "gone", "no answer before the jail ended")
 
 
 def _failed(why: str) -> Verdict:
