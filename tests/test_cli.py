@@ -256,6 +256,8 @@ def test_failures_leave_with_125_a_cause_and_a_hint(plans, capsys, jail, words, 
             ["trcae", "x"], "no such command: trcae", "did you mean trace?", id="mistyped"
         ),
         pytest.param(["curl", "x"], "no such command: curl", "trace -- curl x", id="forgotten"),
+        pytest.param(["help"], "no such command: help", "hint: netjail --help", id="help"),
+        pytest.param(["help", "lock"], "help", "hint: netjail lock --help", id="help-with-one"),
         pytest.param(["-q", "trace", "x"], "no such option: -q", "trace [OPTIONS]", id="too-early"),
     ],
 )

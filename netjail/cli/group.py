@@ -83,6 +83,8 @@ def _guess(word: str, names: list[str], args: list[str]) -> str:
 
     close = get_close_matches(word, names, 1)
     hint = f"did you mean {close[0]}?" if close else f"netjail trace -- {' '.join(args)}"
+    if word == "help":
+        hint = f"netjail {' '.join([*args[1:2], '--help'])}"
     return f"no such command: {word}\n{hint}"
 
 

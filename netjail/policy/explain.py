@@ -120,8 +120,8 @@ class _Case(msgspec.Struct):
         if found:
             return found
         self.supposed = unnamed_address(self.policy)
-        why = f"{name} does not resolve; " if self.setting.ask else ""
-        self.assumed.append(f"{why}{name} leads to a public address that no rule names")
+        leads = "does not resolve; it is judged as if it led" if self.setting.ask else "leads"
+        self.assumed.append(f"{name} {leads} to a public address that no rule names")
         return [self.supposed]
 
     def _look_up(self, places: list[Address]) -> Step:
