@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import termios
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from netjail.cli import terminal
-from netjail.cli.terminal import complain, underlined
+from netjail.cli.terminal import complain, underlined, width
 from netjail.errors import HostError, Place, RuleError, RuleErrors, guess
 from netjail.policy import Policy, Rules, files, sheets
 
@@ -135,3 +138,24 @@ def test_a_flood_of_mistakes_ends(capsys):
 
 def test_swapped_letters_are_guessed():
     assert guess("pipy", ["npm", "pypi"]) == "did you mean 'pypi'? allowed: npm, pypi"
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        pytest.param(72, 72, id="as-it-is"),
+        pytest.param(200, 100, id="legible"),
+        pytest.param(20, 40, id="enough-for-a-word"),
+        pytest.param(0, 80, id="a-terminal-without-a-size"),
+        pytest.param(None, 80, id="no-terminal"),
+    ],
+)
+def test_how_wide_it_is(columns, shown):
+    end, fd = os.openpty() if columns is not None else os.pipe()
+    if columns is not None:
+        termios.tcsetwinsize(fd, (24, columns))
+    try:
+        assert width(fd) == shown
+    finally:
+        os.close(end)
+        os.close(fd)

@@ -84,7 +84,8 @@ def coloured(color: str, fd: int = 2) -> bool:
 
 
 def width(fd: int = 2) -> int:
-    """Columns of the terminal at *fd*, within what is legible; 80 where there is none."""
+    """Columns of the terminal at *fd*, within what is legible; 80 where nobody says."""
     with contextlib.suppress(OSError):
-        return min(max(os.get_terminal_size(fd).columns, 40), 100)
+        # docker run -t, script(1) and CI have terminals without a size: 0 columns.
+        return min(max(os.get_terminal_size(fd).columns or 80, 40), 100)
     return 80
