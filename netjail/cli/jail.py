@@ -97,11 +97,12 @@ def rules_of(options: Options, audit: bool) -> Rules:
 
 
 def _task(name: str, options: Options, rules: Rules) -> Task | None:
-    if name not in _TASKS:
+    module = "watching" if options.fail_on == "new" else _TASKS.get(name)
+    if module is None:
         return None
     from importlib import import_module
 
-    task: Task = import_module(f"netjail.cli.{_TASKS[name]}").task(options, rules)
+    task: Task = import_module(f"netjail.cli.{module}").task(options, rules)
     return task
 
 

@@ -52,7 +52,8 @@ def task(options: Options, rules: Rules) -> Task:
         if file:
             _renew(file, lock, found, gone, wants, say)
             return None
-        return _compare(lock, found, gone, options, say)
+        how = ", let through" if options.audit else ", refused"
+        return options.exit_code if compare(lock, found, gone, how, say) else None
 
     return Task(policy, wants.take, finish, summary=options.check)
 
@@ -105,12 +106,12 @@ def _renew(
     _say_left(found, say)
 
 
-def _compare(lock: Lock, found: Cover, gone: list[Line], options: Options, say: Say) -> int | None:
+def compare(lock: Lock, found: Cover, gone: list[Line], how: str, say: Say) -> bool:
+    """Say what is new and *how* that was dealt with, and what is gone; whether anything is new."""
     new = _lines(found)
-    how = "let through" if options.audit else "refused"
     name = _shown(lock.name)
     if new:
-        say(f"netjail: {name}: {len(new)} new, {how}")
+        say(f"netjail: {name}: {len(new)} new{how}")
     else:
         say(f"netjail: {name}: {_count(lock.lines)}, nothing new")
     _say_uses("+", found, say)
@@ -120,7 +121,7 @@ def _compare(lock: Lock, found: Cover, gone: list[Line], options: Options, say: 
         say("netjail: if that is meant, apply this patch, or run netjail lock --update")
         for line in changes.patch(lock, new).splitlines():
             say(visible(line, 4000))
-    return options.exit_code if new or found.left else None
+    return bool(new or found.left)
 
 
 def _lines(found: Cover) -> list[Line]:

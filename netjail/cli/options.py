@@ -103,9 +103,10 @@ OPTIONS = (
     Option(
         ("--fail-on",),
         _RUN,
-        "Fail if the command did not, but had a call denied, or made one at all.",
-        "denied|attempt|never",
-        choices=("denied", "attempt", "never"),
+        "Fail if the command did not, but had a call denied, made one at all, or one that is "
+        "not in netjail.lock.",
+        "denied|attempt|new|never",
+        choices=("denied", "attempt", "new", "never"),
     ),
     Option(("--exit-code",), _RUN, "Fail with N instead of 121.", "N", numbers=(1, 255)),
     Option(

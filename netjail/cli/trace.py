@@ -27,6 +27,8 @@ netjail trace --keep-fd 3 -- ./server
     descriptor 3 is a socket that was handed over; it stays open
 netjail trace --fail-on denied -q -- pytest
     exit status 121 if the tests pass but wanted out
+netjail trace -a public --fail-on new -- npm ci
+    121 if it went, or tried to go, where netjail.lock has no line
 """
 
 command = Jail("trace", _HELP, _EXAMPLES)

@@ -270,12 +270,13 @@ def exit_status(command_code: int, fail_on: str, report: Report, exit_code: int)
     The exit status of trace and audit, for a command that ended by itself.
 
     :param command_code: the command's own status, which wins unless it is 0.
-    :param fail_on: ``denied``, ``attempt`` or ``never``.
+    :param fail_on: ``denied``, ``attempt``, ``never``, or ``new``, which who has the lock judges.
     :param exit_code: the status for a command that is fine but for its network calls.
     """
     matched = {
         "denied": report.denied > 0,
         "attempt": report.attempted > 0,
+        "new": False,
         "never": False,
     }[fail_on]
     return exit_code if command_code == 0 and matched else command_code

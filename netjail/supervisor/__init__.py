@@ -56,7 +56,7 @@ class Plan(msgspec.Struct, frozen=True):
     show_args: bool
     strict: bool
     fail_on: str
-    """``denied``, ``attempt`` or ``never``; see ``report.exit_status``."""
+    """``denied``, ``attempt``, ``new`` or ``never``; see ``report.exit_status``."""
     exit_code: int
     quiet: bool
     verbose: bool
