@@ -5,14 +5,13 @@ Whether long lists change what a verdict costs: the same loops under ten rules a
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import memory
-from scene import Scene
+from scene import Scene, name_server
 from subjects import RunFailed, measure, run
 
 LIMIT = 1.1
@@ -47,11 +46,6 @@ class Workload:
     many: tuple[str, ...] = _LISTS
 
 
-def _server() -> str:
-    found = re.search(r"^nameserver\s+([0-9.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M)
-    return f"{found[1]}:53" if found else ""
-
-
 WORKLOADS = (
     # Each address is new, and judged anew.
     Workload("another denied address each time", ("udp-spread",), 4000),
@@ -63,7 +57,7 @@ WORKLOADS = (
              _FEW[:5], _LISTS[:1]),
     # Rules on names are asked each time.
     Workload("one allowed address", ("udp-connect", "127.0.0.1:{udp}"), 4000),
-    Workload("look-up of a denied name", ("look-up", _server()), 1500),
+    Workload("look-up of a denied name", ("look-up", name_server()), 1500),
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -59,6 +60,12 @@ def scene() -> Iterator[Scene]:
         _generate(work / "project")
         with _udp() as udp, _server(work / "loops") as tcp:
             yield Scene(work, udp, tcp)
+
+
+def name_server() -> str:
+    """A name server of this machine's as ADDRESS:53, "" for none."""
+    found = re.search(r"^nameserver\s+([0-9.]+)\s*$", Path("/etc/resolv.conf").read_text(), re.M)
+    return f"{found[1]}:53" if found else ""
 
 
 def environment() -> dict[str, str]:
