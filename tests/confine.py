@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from errno import EINVAL, ENOSYS, EPERM
+from errno import EAFNOSUPPORT, EINVAL, ENOSYS, EPERM
 
 from jail import Runner
 
@@ -104,7 +104,7 @@ class Host:
 _PTRACE, _SECCOMP, _CLONE3 = 101, 317, 435
 _READV, _WRITEV, _GETFD = 310, 311, 438
 _SOCKET, _CLONE, _PERSONALITY = 41, 56, 135
-_AF_NETLINK, _AF_VSOCK, _NETLINK_AUDIT = 16, 40, 9
+_AF_NETLINK, _AF_VSOCK, _NETLINK_AUDIT, _NETLINK_SOCK_DIAG = 16, 40, 9, 4
 _NAMESPACES = 0x7E020000  # every CLONE_NEW* of clone(2) but NEWTIME
 
 # Of processes that may not be touched, kernels, clocks, keys, mounts and modules.
@@ -171,6 +171,11 @@ PODMAN = Profile(
 )
 # Podman before that: no ptrace without its capability.
 PODMAN_3 = Profile({**PODMAN.refused, _PTRACE: EPERM}, PODMAN.only, newest=441)
+
+# What says who listens: a service with systemd's RestrictAddressFamilies=AF_UNIX AF_INET
+# AF_INET6, and a host that answers no sock_diag(7).
+NO_NETLINK = Profile({}, (Only(_SOCKET, 0, (_AF_NETLINK,), EAFNOSUPPORT),))
+NO_SOCK_DIAG = Profile({}, (Only(_SOCKET, 2, (_NETLINK_SOCK_DIAG,), EPERM),))
 
 # Linux before 5.13, or one that was started without Landlock.
 NO_LANDLOCK = without(444, 445, 446, error=ENOSYS)

@@ -33,8 +33,14 @@ HOSTS = [
     pytest.param(Host(without(437, 439, 436, error=errno.ENOSYS)), id="no-openat2"),
 ]
 
+# Where nothing says who listens: nothing is self.
+BLIND = [
+    pytest.param(Host(confine.NO_NETLINK), id="no-netlink"),
+    pytest.param(Host(confine.NO_SOCK_DIAG), id="no-sock-diag"),
+]
 
-@pytest.mark.parametrize("host", HOSTS)
+
+@pytest.mark.parametrize("host", HOSTS + BLIND)
 @pytest.mark.parametrize(
     ("kind", "fixture", "args"),
     [
@@ -54,7 +60,7 @@ def test_what_is_allowed_arrives_and_nothing_else(
     assert (passed.exit_code, allowed.accepted) == (0, 1), passed.stderr
 
 
-@pytest.mark.parametrize("host", HOSTS)
+@pytest.mark.parametrize("host", HOSTS + BLIND)
 @pytest.mark.parametrize(
     ("what", "kind"),
     [("connect", "tcp"), ("sendto", "udp"), ("name", "udp"), ("link", "unix")],
@@ -85,6 +91,31 @@ def test_the_jail_reaches_itself(trace_in, workdir, host, listen, how):
     target = listen.replace("{dir}", workdir.name)
     result = trace_in(host, fixture="self_connect", args=[*how, target])
     assert result.exit_code == 0, result.stderr
+
+
+@pytest.mark.parametrize("host", BLIND)
+@pytest.mark.parametrize(
+    ("listen", "rule"),
+    [
+        ("tcp://127.0.0.1:0", "loopback"),
+        ("mptcp://127.0.0.1:0", "loopback"),
+        ("udp://127.0.0.1:0", "loopback"),
+        ("unix:socket", "unix:{dir}/socket"),
+        ("unix:@netjail-{name}", "unix:@netjail-{name}"),
+    ],
+)
+def test_nothing_is_its_own_where_that_cannot_be_asked(trace_in, workdir, host, listen, rule):
+    places = {"dir": workdir, "name": workdir.name}
+    fixture = {"fixture": "self_connect", "args": [listen.format(**places)]}
+    refused = trace_in(host, **fixture)
+    assert refused.exit_code == errno.ECONNREFUSED, refused.stderr
+    (workdir / "socket").unlink(missing_ok=True)
+    allowed = trace_in(host, "--allow", rule.format(**places), **fixture)
+    assert allowed.exit_code == 0, allowed.stderr
+    for run in (refused, allowed):
+        said = " ".join(run.stderr.split())
+        assert said.count("whose socket listens cannot be asked here") == 1
+        assert "RestrictAddressFamilies= must name AF_NETLINK" in said
 
 
 # Where pidfd_getfd is refused, the tracee lends what it calls with: kernel/lend.c.

@@ -57,6 +57,7 @@ struct nj_host {
 	int32_t seize;     // PTRACE_SEIZE of a child
 	int32_t readv;     // process_vm_readv of a child
 	int32_t getfd;     // pidfd_getfd of a child
+	int32_t diag;      // sock_diag and rtnetlink
 };
 
 // `number` is the call that fetches the vault.

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -74,14 +75,13 @@ int nj_owners_new(struct nj_owners **ret)
 	owners->limit = PRUNE_AT;
 	owners->diag.fd = owners->route.fd = -1;
 	error = nj_cookies_new(&owners->cookies);
-	if (!error)
-		error = nj_netlink_open(&owners->diag, NETLINK_SOCK_DIAG);
-	if (!error)
-		error = nj_netlink_open(&owners->route, NETLINK_ROUTE);
 	if (error) {
 		nj_owners_free(owners);
 		return error;
 	}
+	// A host may refuse them: then every question fails, and the answer is UNKNOWN.
+	(void)nj_netlink_open(&owners->diag, NETLINK_SOCK_DIAG);
+	(void)nj_netlink_open(&owners->route, NETLINK_ROUTE);
 	*ret = owners;
 	return 0;
 }
@@ -167,6 +167,9 @@ static int prune(struct nj_owners *owners)
 // Remember a socket that the jail made by its SO_COOKIE, before it can receive.
 int nj_owners_add(struct nj_owners *owners, uint64_t cookie)
 {
+	// Nothing to compare it with, and nothing to prune by.
+	if (owners->diag.fd < 0)
+		return 0;
 	// A prune that fails is tried again; a set that cannot grow says so.
 	if (owners->cookies.count >= owners->limit || nj_cookies_full(&owners->cookies))
 		(void)prune(owners);
@@ -182,14 +185,13 @@ uint32_t nj_owners_count(const struct nj_owners *owners)
 // SO_NETNS_COOKIE; -ENOPROTOOPT before Linux 5.14.
 int nj_netns_cookie(uint64_t *ret)
 {
-	struct nj_netlink probe;
 	socklen_t size = sizeof(*ret);
-	int error = nj_netlink_open(&probe, NETLINK_ROUTE);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), error = 0;
 
-	if (error)
-		return error;
-	if (getsockopt(probe.fd, SOL_SOCKET, SO_NETNS_COOKIE, ret, &size) < 0)
+	if (fd < 0)
+		return -errno;
+	if (getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, ret, &size) < 0)
 		error = -errno;
-	nj_netlink_close(&probe);
+	close(fd);
 	return error;
 }

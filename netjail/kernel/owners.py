@@ -58,12 +58,14 @@ class Owners:
     """
     The jail's own sockets in this network namespace.
 
-    :raises KernelError: if the kernel has no sock_diag or rtnetlink for us.
+    Where a host refuses sock_diag or rtnetlink, whose a socket is stays unknown.
+
+    :raises KernelError: for want of memory.
     """
 
     def __init__(self) -> None:
         handle = ffi.new("struct nj_owners **")
-        _check(lib.nj_owners_new(handle), "open sock_diag")
+        _check(lib.nj_owners_new(handle), "remembering sockets")
         self.handle = ffi.gc(handle[0], lib.nj_owners_free)
         """For the tracer, which adds sockets as it sees them made."""
         self.netns = _netns()

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/netlink.h>
 #include <linux/seccomp.h>
 #include <poll.h>
 #include <sched.h>
@@ -193,6 +194,17 @@ static int open_memory(void)
 	return descriptor;
 }
 
+// Where only some address families are let through, netlink often is not.
+static int try_netlink(int protocol)
+{
+	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0)
+		return errno;
+	close(fd);
+	return 0;
+}
+
 static int action_missing(uint32_t action)
 {
 	return failure(syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action));
@@ -208,6 +220,7 @@ int nj_probe(uint32_t number, struct nj_host *ret)
 	ret->mseal = syscall(MSEAL, 0, 0, 0) == 0;
 	ret->trace = action_missing(SECCOMP_RET_TRACE);
 	ret->notify = action_missing(SECCOMP_RET_USER_NOTIF);
+	ret->diag = try_netlink(NETLINK_SOCK_DIAG) ?: try_netlink(NETLINK_ROUTE);
 	// No program: EFAULT everywhere but inside a netjail, whose filter answers
 	// EBUSY to the flag before the kernel looks at the pointer.
 	ret->jailed = failure(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER,

@@ -65,6 +65,8 @@ class Host(msgspec.Struct, frozen=True):
     """Of ``process_vm_readv`` on a child; there are slower ways."""
     getfd_error: int = 0
     """Of ``pidfd_getfd`` on a child; without it no socket's kind is known."""
+    diag_error: int = 0
+    """Of sock_diag and rtnetlink; without them nothing is known to be the jail's own."""
 
     @property
     def kernel(self) -> tuple[int, int]:
@@ -122,6 +124,7 @@ def probe(proc: str = "/proc") -> Host:
         seize_error=ret.seize,
         readv_error=ret.readv,
         getfd_error=ret.getfd,
+        diag_error=ret.diag,
     )
 
 

@@ -24,6 +24,11 @@ _WEAK = (
     "container's profile must let landlock_* through"
 )
 
+_BLIND = (
+    "whose socket listens cannot be asked here (netlink: {}): nothing is `self`, and the jail's "
+    "own servers need a rule; a service's RestrictAddressFamilies= must name AF_NETLINK"
+)
+
 
 class Setting(msgspec.Struct, frozen=True):
     """What was there before the first process of the jail."""
@@ -56,6 +61,8 @@ class Setting(msgspec.Struct, frozen=True):
     def warnings(self) -> tuple[str, ...]:
         """What the user should know of it; a line each."""
         found = [*([_ROOT] if os.geteuid() == 0 else []), *([_WEAK] if self.host.weak else [])]
+        if self.host.diag_error:
+            found.append(_BLIND.format(os.strerror(self.host.diag_error)))
         kept = f"--keep-caps: the command has {', '.join(self.kept)}, which can undo the jail"
         warnings = (*([kept] if self.kept else []), *self.inherited.warnings)
         return (*found, *warnings, *_proxied(os.environ))
