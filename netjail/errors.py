@@ -8,6 +8,7 @@ dying or hostile tracee causes, which the layers above turn into a refusal.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -119,19 +120,38 @@ class DecodeError(NetjailError):
         self.error = error
 
 
+# What stopped us is a limit, and who set it can raise it.
+_LIMITS = {
+    errno.EAGAIN: "a limit on processes or memory: ulimit -u, ulimit -v, a container's own",
+    errno.EMFILE: "the limit on open files is too low for netjail itself: ulimit -n",
+    errno.ENFILE: "this machine has too many files open: sysctl fs.file-max",
+    errno.ENOMEM: "a limit on memory: ulimit -v, ulimit -d, a container's own",
+}
+
+
 class KernelError(NetjailError):
     """A kernel call of ours failed; *error* is its errno."""
 
     def __init__(self, operation: str, error: int) -> None:
         import os
 
-        super().__init__(f"{operation}: {os.strerror(error)}")
+        super().__init__(f"{operation}: {os.strerror(error)}", _LIMITS.get(error, ""))
         self.operation = operation
         self.error = error
 
 
 class TraceeGone(KernelError):
     """The thread died while we looked at it: ESRCH, see ptrace(2)."""
+
+
+def limited(error: Exception) -> NetjailError | None:
+    """What to say of *error* if a limit of the host led to it, and no mistake of ours."""
+    if isinstance(error, MemoryError):
+        return KernelError("netjail itself", errno.ENOMEM)
+    # Not EAGAIN: it may as well mean that nothing is to be read yet.
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+        return KernelError("netjail itself", error.errno)
+    return None
 
 
 def guess(word: str, allowed: Iterable[str]) -> str:

@@ -250,6 +250,7 @@ REFUSED = [
     pytest.param(without(101), "ptrace is refused here", "SYS_PTRACE", id="no-ptrace"),
     pytest.param(without(317), "seccomp filters are refused", "seccomp(2)", id="no-seccomp"),
     pytest.param(without(319), "no memory can be sealed", "memfd_create", id="no-memfd"),
+    pytest.param(without(435), "no thread can be started", "clone3 with EPERM", id="no-threads"),
     pytest.param(without(214), "notification", "seccomp", id="no-notification"),
 ]
 

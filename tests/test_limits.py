@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from errno import ECONNREFUSED
 
 import pytest
+from jail import USERS, unmet
 
 LIMITS = ["sh", "-c", "ulimit -S -f; ulimit -H -f"]
 _EVER = resource.RLIM_INFINITY
@@ -42,3 +44,43 @@ def test_a_limit_that_leaves_nothing_says_so(runner):
     result = under(runner, 0, 0, [*runner.jailed(), "true"])
     assert result.exit_code == 125
     assert "ulimit -f" in result.stderr
+
+
+@pytest.mark.parametrize("number", [*range(6, 13), 16, 64])
+def test_few_open_files(runner, serve, number):
+    """It holds, or says at once which limit leaves too little; an interpreter needs five."""
+    allowed, denied = serve(), serve()
+    options = ["--allow", f"127.0.0.1:{allowed.port}"]
+    code = """
+import socket, sys
+for port in sys.argv[1:]:
+    print(socket.socket().connect_ex(("127.0.0.1", int(port))))
+"""
+    command = [runner.python, "-c", code, str(allowed.port), str(denied.port)]
+    limit = ["prlimit", f"--nofile={number}:{number}"]
+    result = runner.run([*runner.user.prefix, *limit, *runner.inner(*options), *command])
+    assert denied.accepted == 0
+    if result.exit_code == 125 and number < 16:
+        assert (allowed.accepted, "ulimit -n" in result.stderr) == (0, True), result.stderr
+        assert "Traceback" not in result.stderr
+    else:
+        assert (result.exit_code, allowed.accepted) == (0, 1), result.stderr
+        assert result.stdout.split() == ["0", str(ECONNREFUSED)], result.stderr
+
+
+@pytest.mark.parametrize("user", USERS[:1], indirect=True)
+@pytest.mark.parametrize("number", range(1, 9))
+def test_few_processes(runner, number):
+    """As a user of its own: the limit counts all of one's processes, other tests' too."""
+    if os.getuid():
+        unmet("only root can become somebody new")
+    who = str(700000 + os.getpid() * 10 + number)
+    ids = ["setpriv", f"--reuid={who}", f"--regid={who}", "--clear-groups", "--"]
+    limit = ["prlimit", f"--nproc={number}:{number}"]
+    result = runner.run([*ids, *limit, *runner.inner(), "true"])
+    if result.exit_code:
+        assert (result.exit_code, result.stderr.count("netjail: ")) == (125, 1), result.stderr
+        assert "ulimit -u" in result.stderr
+    else:
+        assert number > 3
+    assert "Traceback" not in result.stderr

@@ -19,14 +19,8 @@ def main(args: list[str] | None = None) -> None:
         _main(sys.argv[1:] if args is None else args)
     except KeyboardInterrupt:
         _interrupted()
-    except Exception:
-        import traceback
-
-        from netjail.cli.jail import FAILED
-        from netjail.cli.terminal import write
-
-        write(traceback.format_exc())
-        sys.exit(FAILED)
+    except Exception as error:
+        _failed(error)
 
 
 def _main(args: list[str]) -> None:
@@ -38,6 +32,21 @@ def _main(args: list[str]) -> None:
     from netjail.cli.group import group
 
     group.main(args, prog_name="netjail")
+
+
+def _failed(error: Exception) -> None:
+    from netjail.cli.jail import FAILED
+    from netjail.cli.terminal import complain, write
+    from netjail.errors import limited
+
+    known = limited(error)
+    if known:
+        complain(known)
+    else:
+        from traceback import format_exc  # where no file can be opened any more, neither can this
+
+        write(format_exc())
+    sys.exit(FAILED)
 
 
 def _interrupted() -> None:

@@ -215,6 +215,7 @@ struct nj_caller {
 struct nj_jail;
 int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_t channel,
 		int32_t holder, struct nj_jail **ret);
+int nj_watch_start(const struct nj_jail *jail);
 int nj_await_child(struct nj_jail *jail, int32_t *ret);
 int nj_attach(struct nj_jail *jail, int32_t front, int32_t command);
 int nj_next(struct nj_jail *jail, struct nj_stop *ret);

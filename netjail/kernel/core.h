@@ -293,6 +293,5 @@ int nj_signal_stop(struct nj_jail *jail, struct nj_task *task, int signal);
 uint64_t nj_now(void);
 bool nj_ticked(void);
 int nj_cling(void);
-int nj_watch_start(const struct nj_jail *jail);
 
 #endif

@@ -40,18 +40,19 @@ int nj_jail_new(const struct nj_config *config, struct nj_shared *shared, int32_
 	jail->seal = syscall(462, 0, 0, ~0UL) < 0 && errno == EINVAL;
 	jail->lends = nj_must_lend();
 	error = jail->cache ? nj_vault_open(jail) : -ENOMEM;
-	if (!error)
-		error = nj_watch_start(jail);
 	*ret = jail;
 	return error;
 }
 
-// Wait for the child to say that it is there; *ret is its pid.
+// Wait for the child to say that it is there; *ret is its pid. Or for the front to say
+// why there is none.
 int nj_await_child(struct nj_jail *jail, int32_t *ret)
 {
 	ssize_t size = recv(jail->channel, ret, sizeof(*ret), 0);
 
-	return size < 0 ? -errno : size == sizeof(*ret) ? 0 : -ECHILD;
+	if (size < 0)
+		return -errno;
+	return size != sizeof(*ret) ? -ECHILD : *ret < 0 ? *ret : 0;
 }
 
 // Take hold of the front, to see its stops, and of the child that will exec.

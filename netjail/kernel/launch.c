@@ -150,13 +150,14 @@ int nj_launch(const struct nj_launch *launch, int32_t *ret)
 	prctl(PR_SET_PTRACER, launch->supervisor, 0, 0, 0);
 	// The jail may look into the holder, which has the memory of this process: it could
 	// have our signals go to whom it likes.
-	if (madvise(launch->shared, sizeof(*launch->shared), MADV_DONTFORK) < 0)
-		return -errno;
-	child = fork();
-	if (child < 0)
-		return -errno;
+	if (madvise(launch->shared, sizeof(*launch->shared), MADV_DONTFORK) < 0 ||
+	    (child = fork()) < 0)
+		child = -errno;
 	if (!child)
 		run_child(launch);
+	// In the child's place: the supervisor waits for its pid, and says what is wrong.
+	if (child < 0 && write(launch->channel, &child, sizeof(child)) < 0)
+		return -ECHILD;
 	*ret = child;
 	close(launch->channel);
 	close(launch->holder);

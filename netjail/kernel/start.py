@@ -8,6 +8,7 @@ is seen from outside".
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 from collections.abc import Callable, Sequence
@@ -49,7 +50,7 @@ def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]
     attached, attach = os.pipe()
     links = Links(shared, os.getpid(), channel.fileno(), holder.fileno(), attach)
     lib.nj_hold_signals()
-    supervisor = os.fork()
+    supervisor = _fork()
     if not supervisor:
         child.close()
         takes.close()
@@ -67,6 +68,13 @@ def start(launch: Launch, supervise: Callable[[Links], None]) -> tuple[int, int]
             "was it killed, for want of memory perhaps? See the kernel's log",
         )
     return (ret[0], 0) if ret[0] >= 0 else (0, -ret[0])
+
+
+def _fork() -> int:
+    try:
+        return os.fork()
+    except OSError as error:
+        raise KernelError("fork", error.errno or 0) from error
 
 
 def _exit_after(supervise: Callable[[Links], None], links: Links) -> None:
@@ -96,8 +104,8 @@ def _launch(launch: Launch, shared: Shared, ends: tuple[int, int, int, int]) -> 
     request.dropped = launch.dropped
     # The supervisor tells what went wrong; all that is left here is to wait for it.
     result = lib.nj_launch(request, ffi.new("int32_t *"))
-    if result < 0 and result != -10:  # ECHILD: it is gone
-        raise KernelError("fork", -result)
+    if result < 0 and result != -errno.ECHILD:
+        raise KernelError("prctl", -result)
 
 
 def _environment() -> list[bytes]:

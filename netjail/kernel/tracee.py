@@ -112,6 +112,7 @@ class Jail:
             hint = "the hard limit on files (ulimit -f) is below 4 KiB; set it in the jail: sh -c"
             raise HostError("setting up the vault: no room for it", hint)
         check(result, "setting up the vault")
+        _start_watchdog(ret[0])
         self._jail = ret[0]
         self._stop = ffi.new("struct nj_stop *")
         self._counts = ffi.new("struct nj_count[]", _DRAINED)
@@ -265,6 +266,15 @@ def _stop(raw: Any) -> Stop:
             shared=bool(found.shared),
         ),
     )
+
+
+def _start_watchdog(jail: object) -> None:
+    result = lib.nj_watch_start(jail)
+    if result == -errno.EPERM:
+        # glibc starts threads by clone3, and does without where it is unknown.
+        hint = "a seccomp filter answers clone3 with EPERM: one of newer Docker or runc, ENOSYS"
+        raise HostError("no thread can be started here: Operation not permitted", hint)
+    check(result, "starting a thread")
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from netjail.errors import NetjailError
+from netjail.errors import NetjailError, limited
 from netjail.model import Decision
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def run(plan: Plan) -> Outcome:
             plan.complain(error)
         except Exception as error:
             links.shared.end(125, 0)
-            plan.complain(_internal(error))
+            plan.complain(limited(error) or _internal(error))
 
     launch = Launch(
         plan.command, code, _scopes(plan, host), setting.inherited.closed, setting.dropped

@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Callable, Sequence
 
-from netjail.errors import HostError, NetjailError
+from netjail.errors import HostError, KernelError, NetjailError
 from netjail.model import Process
 from netjail.tree import name_of
 
@@ -33,7 +33,8 @@ def not_started(command: str, step: int, error: int) -> tuple[NetjailError, int]
     """
     if step != _EXEC:
         cause = os.strerror(error) if error else "it was killed"
-        raise HostError(f"the command cannot be confined: {cause}", "see docs/threat-model.md")
+        hint = KernelError("", error).hint or "see docs/threat-model.md"
+        raise HostError(f"the command cannot be confined: {cause}", hint)
     missing = error in _MISSING
     hint = "is it in PATH, and spelled so?" if missing else "is it an executable program?"
     if missing and "/" in command and os.path.exists(command):
@@ -59,7 +60,10 @@ def still_there(ancestor: Callable[[int, int], Process | None], living: Sequence
 
 def unknown(cause: int) -> str:
     """What a descriptor that could not be read leads to."""
+    helps = "in a container, --cap-add SYS_PTRACE lets netjail look"
+    if cause == errno.EMFILE:
+        helps = "raise the hard limit on open files: ulimit -n"
     return (
         f"what some sockets are could not be read ({os.strerror(cause)}): they are judged as every "
-        "kind that they could be; in a container, --cap-add SYS_PTRACE lets netjail look"
+        f"kind that they could be; {helps}"
     )
