@@ -272,7 +272,9 @@ int nj_inject_stop(struct nj_jail *jail, struct nj_task *task, bool *ret_own);
 void nj_inject_abandon(struct nj_task *task);
 void nj_answer_strangers(struct nj_jail *jail);  // notify.c
 
-// passing.c, holder.c, capabilities.c, inbound.c
+// paths.c, passing.c, holder.c, capabilities.c, inbound.c
+int nj_open_task(int32_t tid, const char *name, int flags);
+int nj_same_file(int fd, int32_t tid, const char *name);
 int nj_send_descriptor(int channel, int fd, int32_t number);
 int nj_receive_descriptor(int channel, int flags, int32_t *ret_number);
 void nj_holder_run(int channel);

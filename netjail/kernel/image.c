@@ -33,9 +33,15 @@ static char *read_link(int32_t tid)
 {
 	char path[32], target[4096];
 	ssize_t size;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", tid);
 	size = readlink(path, target, sizeof(target));
+	if (size < 0 && (fd = nj_open_task(tid, "exe", O_PATH)) >= 0) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		size = readlink(path, target, sizeof(target));
+		close(fd);
+	}
 	return strndup(target, size < 0 ? 0 : (size_t)size);
 }
 

@@ -133,7 +133,7 @@ void nj_lend_end(struct nj_task *task)
 // What was lent for `fd` of the stopped task: ours from now on, or -errno.
 int nj_lent(struct nj_task *task, uint32_t fd)
 {
-	char path[48];
+	char name[24];
 	int duplicate = task->lending.lent, same;
 
 	task->lending.lent = NJ_NOTHING_LENT;
@@ -141,9 +141,9 @@ int nj_lent(struct nj_task *task, uint32_t fd)
 		return -EPERM;
 	if (duplicate < 0)
 		return duplicate;
-	snprintf(path, sizeof(path), "/proc/%d/fd/%u", task->tid, fd);
+	snprintf(name, sizeof(name), "fd/%u", fd);
 	nj_watch_begin();  // a thread may have put a file of a FUSE there
-	same = nj_same_inode(duplicate, path);
+	same = nj_same_file(duplicate, task->tid, name);
 	nj_watch_end();
 	if (same == 1)
 		return duplicate;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
@@ -73,4 +74,57 @@ int nj_fs_credentials(uint32_t uid, uint32_t gid, const uint32_t *groups, size_t
 	    (uint32_t)syscall(SYS_setfsuid, -1) != uid)
 		return -EPERM;
 	return nj_cling();
+}
+
+static int restore_root(uint32_t gid)
+{
+	syscall(SYS_setfsuid, 0);
+	syscall(SYS_setfsgid, gid);
+	if ((uint32_t)syscall(SYS_setfsuid, -1) || (uint32_t)syscall(SYS_setfsgid, -1) != gid)
+		return -EPERM;
+	return nj_cling();
+}
+
+// open(2) of a file of /proc/<tid>, or -errno.
+//
+// It asks who may look into the task: a root that was left without CAP_SYS_PTRACE, as in
+// containers, may only as the user that the task has become. Of one that is not dumpable
+// /proc says that it is root's: nobody may look into that.
+int nj_open_task(int32_t tid, const char *name, int flags)
+{
+	uint32_t gid = getegid();
+	struct stat owner;
+	char path[48];
+	int fd, error;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", tid, name);
+	fd = open(path, flags | O_CLOEXEC);
+	if (fd >= 0 || errno != EACCES || geteuid() != 0)
+		return fd < 0 ? -errno : fd;
+	snprintf(path, sizeof(path), "/proc/%d", tid);
+	if (stat(path, &owner) < 0 || owner.st_uid == 0)
+		return -EACCES;
+	snprintf(path, sizeof(path), "/proc/%d/%s", tid, name);
+	syscall(SYS_setfsgid, owner.st_gid);
+	syscall(SYS_setfsuid, owner.st_uid);
+	fd = open(path, flags | O_CLOEXEC);
+	fd = fd < 0 ? -errno : fd;
+	error = restore_root(gid);
+	if (error && fd >= 0)
+		close(fd);
+	return error ? error : fd;
+}
+
+// 1 if `name` in /proc/<tid> leads to the very file of `fd`, 0 if not, or -errno.
+int nj_same_file(int fd, int32_t tid, const char *name)
+{
+	int theirs = nj_open_task(tid, name, O_PATH);
+	struct stat held, named;
+	int error;
+
+	if (theirs < 0)
+		return theirs;
+	error = fstat(fd, &held) < 0 || fstat(theirs, &named) < 0 ? -errno : 0;
+	close(theirs);
+	return error ? error : held.st_dev == named.st_dev && held.st_ino == named.st_ino;
 }

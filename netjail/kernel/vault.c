@@ -144,14 +144,12 @@ static int check_lines(const struct nj_jail *jail, char *lines)
 // those of the first page decide.
 int nj_vault_verify(struct nj_jail *jail, int32_t tid)
 {
-	char path[32], lines[4097];
+	char lines[4097];
 	ssize_t size;
-	int fd, error;
+	int fd = nj_open_task(tid, "maps", O_RDONLY), error;
 
-	snprintf(path, sizeof(path), "/proc/%d/maps", tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	nj_watch_begin();
 	size = read(fd, lines, sizeof(lines) - 1);
 	error = size < 0 ? -errno : 0;
