@@ -176,6 +176,9 @@ def test_a_crowd_is_cut_short_and_still_counted(verbose):
         pytest.param("\U000e0001", 99, r"\U000e0001", id="beyond-the-first-plane"),
         pytest.param("good.example.of.evil.test", 15, "good.e...l.test", id="the-end-is-kept"),
         pytest.param("x" * 10**6, 9, "xxx...xxx", id="a-megabyte"),
+        pytest.param("a##b#[c", 99, r"a#\x23b#[c", id="a-command-in-a-log"),
+        pytest.param("####[x]", 99, r"#\x23#\x23[x]", id="a-command-behind-others"),
+        pytest.param("## 1", 99, "## 1", id="no-command-in-a-log"),
     ],
 )
 def test_visible(text, width, shown):

@@ -55,14 +55,19 @@ def visible(text: str, width: int = 200) -> str:
     """
     *text* on one line of at most *width* characters, with nothing that drives a terminal.
 
-    What does not fit is cut out of the middle: a host's end says whose it is.
+    What does not fit is cut out of the middle: a host's end says whose it is. Nor is
+    there anything left that a reader of CI's logs obeys wherever it stands in a line:
+    ``##[`` of GitHub's, ``##vso[`` of Azure's, ``##teamcity[``.
     """
     if len(text) > width:
         head = (width - 3) // 2
         text = f"{text[:head]}...{text[len(text) - (width - 3 - head) :]}"
-    if text.isprintable():
+    commanding = "##" in text and "[" in text
+    if text.isprintable() and not commanding:
         return text
     escaped = "".join(c if c.isprintable() else _escape(c) for c in text)
+    if commanding:
+        escaped = escaped.replace("##", "#\\x23")
     return escaped if len(escaped) <= width else visible(escaped, width)
 
 

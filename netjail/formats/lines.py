@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
@@ -32,8 +33,22 @@ def indented(texts: Iterable[str], width: int, by: int = 16) -> Iterator[Line]:
             yield [(" " * by + line, "faint")]
 
 
+# "::NAME ...::", blanks before it too: ActionCommand.cs of GitHub's runner.
+_COMMAND = re.compile(r"\s*::(?=[A-Za-z-]+( .*)?::)")
+
+
+def _inert(line: Line) -> Line:
+    """*line*, which may begin with what a program chose, as no reader of CI's logs obeys it."""
+    if not _COMMAND.match("".join(text for text, _ in line)):
+        return line
+    first = next(at for at, (text, _) in enumerate(line) if ":" in text)
+    text, style = line[first]
+    return [*line[:first], (text.replace(":", "\\x3a", 1), style), *line[first + 1 :]]
+
+
 def paint(line: Line, colour: bool) -> str:
     """The line as a string; rich is imported for colours only, and only then."""
+    line = _inert(line)
     if not colour:
         return "".join(text for text, _ in line)
     from rich.color import ColorSystem
