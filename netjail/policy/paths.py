@@ -90,8 +90,17 @@ def _compile(glob: str) -> re.Pattern[bytes]:
     return re.compile(fnmatch.translate(text).encode("latin-1"))
 
 
+# One byte outside of what ASCII prints.
+_ODD = "[!!-~]"
+
+
 def escape(path: str) -> str:
-    """A glob that means *path* itself, printable: what cannot be printed becomes ``?``."""
+    """
+    A glob that means *path* itself, printable.
+
+    Of a byte that cannot be printed it says no more than that: a program that chose such
+    a name must not be given a rule that fits another's.
+    """
     safe = re.sub(r"[*?\[]", lambda found: f"[{found[0]}]", path)
-    safe = re.sub(r" (?=!|$)", "?", safe)  # a rule would end there, or have an exception
-    return "".join(c if c.isprintable() else "?" * len(os.fsencode(c)) for c in safe)
+    safe = re.sub(r" (?=!|$)", "[ ]", safe)  # a rule would end there, or have an exception
+    return "".join(c if c.isprintable() else _ODD * len(os.fsencode(c)) for c in safe)
