@@ -9,6 +9,9 @@ from netjail.errors import Place, RuleError, raise_all
 
 _T = TypeVar("_T")
 
+_MOST = 1000
+"""Complaints after which no more is read: each can take a file of its own to find."""
+
 
 class Collector:
     """Calls readers, and keeps their complaints for the end."""
@@ -26,7 +29,7 @@ class Collector:
 
     def all(self, reader: Callable[..., _T], entries: Iterable[Sequence[Any]]) -> tuple[_T, ...]:
         """What *reader* gives of each of *entries*."""
-        found = (self.take(reader, *entry) for entry in entries)
+        found = (self.take(reader, *entry) for entry in entries if len(self.errors) < _MOST)
         return tuple(each for each in found if each is not None)
 
     def finish(self) -> None:

@@ -183,10 +183,10 @@ def _ours(text: str, path: str) -> bool:
     if table_of(path) and "netjail" not in text:
         return False
     if table_of(path):
-        import tomllib
+        from netjail.policy import toml
 
         try:
-            data = tomllib.loads(text)
+            data = toml.loads(text)
         except (ValueError, RecursionError):
             return True
     for key in table_of(path):

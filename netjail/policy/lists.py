@@ -42,7 +42,8 @@ def read(text: str, source: Source) -> Target:
             found = _LISTED.get(key)
             if found is None:
                 _check(status, piped=not source.place.line)
-                os.set_blocking(descriptor, True)
+                # Files of /proc are regular, and some wait for what may never come.
+                os.set_blocking(descriptor, stat.S_ISFIFO(status.st_mode))
                 _LISTED[key] = found = _target(_text(file), path)
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or str(error)

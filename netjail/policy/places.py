@@ -49,6 +49,7 @@ class Page:
         self.name = name
         self.trust = trust
         self._lines = [0, *(found.end() for found in re.finditer("\n", text))]
+        self._excerpts: dict[int, str] = {}
         self.root = Spot((0, 0), (0, 0))
 
     def read(self) -> Page:
@@ -78,10 +79,17 @@ class Page:
         """The place of the characters from *start* to *end*, as far as its line goes."""
         line = bisect_right(self._lines, start)
         first = self._lines[line - 1]
-        last = self._lines[line] - 1 if line < len(self._lines) else len(self.text)
-        excerpt = self.text[first:last].rstrip("\r")
+        excerpt = self._excerpt(line)
         width = max(min(end, first + len(excerpt)) - start, 1)
         return Place(self.name, line, start - first + 1, excerpt, width)
+
+    def _excerpt(self, line: int) -> str:
+        # One for all that stand in the line: it may be long, and they many.
+        if line not in self._excerpts:
+            first = self._lines[line - 1]
+            last = self._lines[line] - 1 if line < len(self._lines) else len(self.text)
+            self._excerpts[line] = self.text[first:last].rstrip("\r")
+        return self._excerpts[line]
 
     def keep(self, path: Path, indexes: list[int]) -> None:
         """Leave only these elements of the list at *path*, and number them anew."""

@@ -146,12 +146,11 @@ def parse(
 
 
 def _toml(text: str, name: str, trust: Trust | None) -> tuple[Any, Page]:
-    import tomllib
-
+    from netjail.policy import toml
     from netjail.policy.places import Page, syntax
 
     try:
-        return tomllib.loads(text), Page(text, name, trust).read()
+        return toml.loads(text), Page(text, name, trust).read()
     except RecursionError:
         raise RuleError("is nested too deeply", place=Place(name)) from None
     except ValueError as error:  # a number of too many digits too
