@@ -270,6 +270,66 @@ def _added(fix):
     return words[1::2]
 
 
+class Shared(World):
+    """A port of this machine that means somebody else over each protocol."""
+
+    owners: dict[Protocol, Owner]
+
+    def owner(self, attempt, protocol):
+        return self.owners[protocol]
+
+
+@pytest.mark.parametrize(
+    ("owners", "why", "fix"),
+    [
+        pytest.param(
+            {TCP: Owner.NOBODY, UDP: Owner.OUTSIDE},
+            "127.0.0.1:80 belongs to a program outside this jail",
+            ["127.0.0.1:80"],
+            id="that-somebody-is-there-is-said-first",
+        ),
+        pytest.param(
+            {TCP: Owner.OUTSIDE, UDP: Owner.OUTSIDE},
+            "127.0.0.1:80 belongs to a program outside this jail",
+            ["127.0.0.1:80"],
+            id="one-rule-is-printed-once",
+        ),
+        pytest.param(
+            {TCP: Owner.OUTSIDE, UDP: Owner.NOBODY, ICMP: Owner.NOBODY},
+            "127.0.0.1:80 belongs to a program outside this jail",
+            ["127.0.0.1:80", "icmp://127.0.0.1"],
+            id="each-protocol-has-its-rule",
+        ),
+        pytest.param(
+            {TCP: Owner.JAIL, UDP: Owner.NOBODY, ICMP: Owner.NOBODY},
+            "allowed for tcp, not for icmp, and the socket could be either",
+            ["icmp://127.0.0.1"],
+            id="but-for-what-is-allowed",
+        ),
+    ],
+)
+def test_the_fix_lets_the_call_through_whatever_its_socket_is(owners, why, fix):
+    facts = Shared()
+    facts.owners = owners
+    what = attempt("127.0.0.1:80", *owners)
+    verdict = decide([], [], what, facts)
+    assert (verdict.decision, verdict.why) == (DENY, why)
+    assert _added(verdict.fix) == fix
+    assert decide(fix, [], what, facts).decision is ALLOW
+
+
+def test_a_denying_rule_is_said_before_what_no_rule_allows():
+    verdict = decide([], ["icmp://127.0.0.1"], attempt("127.0.0.1:80", TCP, ICMP), World())
+    assert (verdict.reason, verdict.rule) == (Reason.RULE, "icmp://127.0.0.1")
+    assert verdict.fix == "remove --deny icmp://127.0.0.1"
+
+
+def test_what_a_socket_is_most_often_names_the_rule():
+    rules = ["icmp://192.0.2.1", "192.0.2.1:80"]
+    verdict = decide(rules, [], attempt("192.0.2.1:80", TCP, UDP, ICMP))
+    assert (verdict.decision, verdict.rule) == (ALLOW, "192.0.2.1:80")
+
+
 RESOLVER = "127.0.0.53:53"
 
 

@@ -20,7 +20,7 @@ from netjail.policy import loading, wording
 from netjail.policy.engine import Engine
 from netjail.policy.facts import Facts
 from netjail.policy.others import with_others
-from netjail.policy.query import Query, stand_in
+from netjail.policy.query import LISTENING, Query, stand_in
 from netjail.policy.rules import AddressRule, Rule
 from netjail.policy.sheets import Refusal, Test
 
@@ -164,7 +164,7 @@ def _for_each(
 ) -> Verdict | Pending:
     verdicts: dict[Protocol, Verdict] = {}
     pending: set[str] = set()
-    for protocol in sorted(protocols, key=lambda member: member.value):
+    for protocol in sorted(protocols, key=_rank):
         query = Query(attempt, protocol, endpoint, facts)
         verdict = engine.decide_inet(query)
         if isinstance(verdict, Pending):
@@ -191,11 +191,29 @@ def _for_each(
         return msgspec.structs.replace(
             verdict, cacheable=all(one.cacheable for one in verdicts.values())
         )
+    said, fix = _most_telling({protocol: verdicts[protocol] for protocol in denied})
     if not allowed:
-        return verdicts[denied[0]]
-    fix = verdicts[denied[0]].fix
-    words = (allowed[0].value, denied[0].value)
-    return wording.ambiguous(verdicts[allowed[0]], verdicts[denied[0]], words, fix)
+        return msgspec.structs.replace(verdicts[said], fix=fix)
+    words = (allowed[0].value, said.value)
+    return wording.ambiguous(verdicts[allowed[0]], verdicts[said], words, fix)
+
+
+# Which of several denials to show, and what would lift them all: one by a rule first,
+# that nobody listens last.
+def _most_telling(denials: dict[Protocol, Verdict]) -> tuple[Protocol, str]:
+    def weight(protocol: Protocol) -> tuple[bool, bool]:
+        reason = denials[protocol].reason
+        return reason is not Reason.RULE, reason is Reason.NO_LISTENER
+
+    said = min(denials, key=weight)
+    if denials[said].reason is Reason.RULE:
+        return said, denials[said].fix
+    return said, " ".join(dict.fromkeys(one.fix for one in denials.values() if one.fix))
+
+
+# TCP and UDP first: what a descriptor can be besides is the rare case.
+def _rank(protocol: Protocol) -> tuple[bool, str]:
+    return protocol not in LISTENING, protocol.value
 
 
 def _is_allowed(verdict: Verdict | Pending) -> TypeGuard[Verdict]:
