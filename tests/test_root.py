@@ -209,3 +209,28 @@ def test_ping_falls_back_to_a_ping_socket(runner):
     for words in ([], jail):
         result = runner.run([*prefix, *words, "ping", "-c1", "-W5", "127.0.0.1"])
         assert "1 received" in result.stdout, result.stderr
+
+
+UNIX = """
+import socket, sys
+server, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+server.bind(sys.argv[1])
+server.listen()
+sys.exit(client.connect_ex(sys.argv[1]))
+"""
+
+
+def test_a_program_that_gave_up_root_is_told_why_it_gets_no_unix_socket(runner):
+    runner.workdir.chmod(0o777)
+    command = ["setpriv", f"--reuid={ORDINARY}", "--clear-groups", "/usr/bin/env", "python3"]
+    assert runner.native(command=[*command, "-c", UNIX, "one"]).exit_code == 0
+    result = runner.trace(command=[*command, "-c", UNIX, "two"])
+    assert result.exit_code == EACCES
+    (warning,) = [said for said in result.end.warnings if "gave up root" in said]
+    assert "start netjail as its user" in warning
+
+
+def test_a_program_that_kept_root_is_told_nothing_of_it(runner):
+    result = runner.trace(command=["python", "-c", UNIX, "socket"])
+    assert result.exit_code == 0, result.stderr
+    assert "gave up root" not in result.stderr

@@ -171,7 +171,8 @@ class Supervisor:
         if verdict.redirect and not self._plan.audit:
             return redirect(self._jail, event.stop, verdict.redirect)
         if not self._plan.audit and by_path(self._plan.policy, attempt, verdict):
-            return pin(self._jail, event.tid, self._world.unix(attempt))
+            found = self._world.unix(attempt)
+            return pin(self._jail, event.tid, found, self._book.report.warn)
         return None
 
     def _lasting(self, attempt: Attempt, verdict: Verdict) -> Cache:

@@ -10,16 +10,22 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from collections.abc import Callable
 from socket import AF_UNIX
 
 from netjail.endpoints import Unix
 from netjail.errors import KernelError
 from netjail.kernel.owners import Resolved
+from netjail.kernel.paths import Viewer
 from netjail.kernel.tracee import Jail, patience
 from netjail.model import Attempt, Decision, Reason, Verdict
 from netjail.policy import Policy
 
 _LOST = "the path cannot be held still here: {}"
+_BARRED = (
+    "a program that gave up root gets EACCES for unix sockets: start netjail as its user "
+    "(setpriv, runuser), or let the program use TCP"
+)
 
 
 def by_path(policy: Policy, attempt: Attempt, verdict: Verdict) -> bool:
@@ -34,7 +40,7 @@ def by_path(policy: Policy, attempt: Attempt, verdict: Verdict) -> bool:
     return refuses or verdict.reason is not Reason.DEFAULT
 
 
-def pin(jail: Jail, tid: int, found: Resolved) -> Verdict | None:
+def pin(jail: Jail, tid: int, found: Resolved, warn: Callable[[str], None]) -> Verdict | None:
     """Redirect the judged call of *tid* to the inode *found*; or why it cannot be."""
     if found.fd is None:
         return Verdict(
@@ -49,10 +55,17 @@ def pin(jail: Jail, tid: int, found: Resolved) -> Verdict | None:
             if not _same_view(tid):
                 return _refused("the program has mounts, a root or a user namespace of its own")
             path = jail.hold(found.fd)
+        if _is_barred(tid):
+            warn(_BARRED)
     except KernelError as error:
         return _refused(str(error))
     jail.rename(tid, struct.pack("=H", AF_UNIX) + path + b"\0")
     return None
+
+
+# /proc/PID/fd of root's process is for root: PTRACE_MODE_READ, see proc(5).
+def _is_barred(tid: int) -> bool:
+    return os.geteuid() == 0 != Viewer.of(tid).credentials.uid
 
 
 def _refused(why: str) -> Verdict:
