@@ -182,7 +182,7 @@ def test_nobody_gets_out_by(trace, serve, how, works):
 
 @every_abi
 def test_a_program_that_lies_where_the_vault_goes_gets_nowhere_denied(trace, serve):
-    flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x100000"]
+    flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x20000"]
     attack(trace, serve, "nothing", build=flags)
 
 
@@ -292,10 +292,39 @@ def test_without_mseal_it_stays_where_it_is(runner, program, serve, how, error):
 
 
 def test_a_program_that_lies_where_the_vault_goes_is_told_why(trace, server):
-    flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x100000"]
+    flags = ["-static", "-no-pie", "-Wl,-Ttext-segment=0x20000"]
     result = trace("--allow", "{host}:{port}", fixture="connect_inet", build=flags, to=server)
     assert (result.exit_code, server.accepted) == (errno.ENOBUFS, 0)
     assert "memory of its own there" in result.stderr
+
+
+LOW = """
+import ctypes, mmap, socket, sys
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", int(sys.argv[1])))
+libc = ctypes.CDLL(None, use_errno=True)
+libc.mmap.restype = ctypes.c_void_p
+libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+how = mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+for fixed in (0x10, 0x100000):
+    at = libc.mmap(int(sys.argv[2], 16), 4096, how[0], how[1] | fixed, -1, 0)
+    print(hex(at), ctypes.string_at(at, 1), libc.munmap(ctypes.c_void_p(at), 4096))
+"""
+
+
+@pytest.mark.parametrize(
+    "at",
+    [
+        pytest.param("0x108000", id="where-valgrind-puts-programs"),
+        pytest.param("0x100000", id="right-above-the-vault"),
+    ],
+)
+def test_what_lies_beside_the_vault_is_the_programs_own(trace, native, serve, at):
+    server = serve("udp")
+    command = ["python", "-c", LOW, str(server.port), at]
+    plain, result = native(command=command), trace("--allow", rule(server), command=command)
+    assert plain.stdout == f"{at} b'\\x00' 0\n" * 2
+    assert (result.status, result.stdout) == (plain.status, plain.stdout), result.stderr
+    assert server.accepted == 2
 
 
 BLOCKED = """
@@ -312,7 +341,7 @@ def wait():
 threading.stack_size(1 << 16)
 for _ in range(700):
     threading.Thread(target=wait, daemon=True).start()
-for _ in range(700 - 512):
+for _ in range(700 - 448):
     refused.acquire()
 print("refused", flush=True)
 os._exit(0)

@@ -19,10 +19,10 @@
 #include "descriptor.h"
 #include "sources.h"
 
-// The vault lies below every program that the usual linkers place (lld's
-// 0x200000 is the lowest) and above mmap_min_addr; syscalls.py has the same two.
-#define NJ_VAULT_BASE 0x100000ULL
-#define NJ_VAULT_SIZE 0x100000ULL
+// The vault lies below every program that the usual linkers (lld's 0x200000 is the
+// lowest) and valgrind (0x108000) place, above mmap_min_addr; syscalls.py has the same two.
+#define NJ_VAULT_BASE 0x20000ULL
+#define NJ_VAULT_SIZE 0xE0000ULL
 #define NJ_VAULT_END (NJ_VAULT_BASE + NJ_VAULT_SIZE)
 #define NJ_SLOT_SIZE 2048
 #define NJ_SLOTS (NJ_VAULT_SIZE / NJ_SLOT_SIZE)  // the first one is for sources.c

@@ -43,7 +43,7 @@ def not_started(command: str, step: int, error: int) -> tuple[NetjailError, int]
 
 
 def unpinned(cause: int) -> str:
-    """Why an allowed call got ENOBUFS: the judged copy goes to 0x100000-0x200000."""
+    """Why an allowed call got ENOBUFS: the judged copy goes to 0x20000-0x100000."""
     why = _UNPINNED.get(cause, os.strerror(cause) if cause > 0 else "it was disturbed")
     return f"a program's allowed calls fail with ENOBUFS, for want of the judged copy: {why}"
 

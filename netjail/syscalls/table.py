@@ -49,8 +49,9 @@ from netjail.syscalls.rows import (
     Shape,
 )
 
-VAULT_BASE = 0x100000  # above mmap_min_addr, below where static programs are linked
-VAULT_SIZE = 0x100000
+# Above mmap_min_addr, below where programs are linked: valgrind puts its own at 0x108000.
+VAULT_BASE = 0x20000
+VAULT_SIZE = 0xE0000
 VAULT_END = VAULT_BASE + VAULT_SIZE
 
 # What the supervisor sets at a stop to get a user notification, see DESIGN "The vault":
@@ -126,7 +127,7 @@ _DEVICE = "bound to a device, what is sent to this machine would leave it"
 _FAULTS = "userfaultfd could hold the supervisor for ever; garbage collectors fall back"
 _FRAMES = "packets made by hand leave unjudged: no tunnels, no vhost"
 _BPF = "its programs change where judged packets go, and reach into every process"
-_LOW_MAP = "the judged copy goes to 0x100000-0x200000: Wine and DOSEMU do not work"
+_LOW_MAP = "the judged copy goes to 0x20000-0x100000: Wine and DOSEMU do not work"
 _TTY = "it types into the terminal, which reads it after the jail's end"
 
 ROWS: tuple[Row, ...] = (
