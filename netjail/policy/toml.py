@@ -13,13 +13,15 @@ from typing import Any
 DEPTH = 16
 """Parts of a key; no policy has more than four, and other tools' tables hardly more."""
 
-# Each takes what has no end up to where it could have one, so that nothing is read twice.
+# Each takes what has no end up to where it could have one, and what follows a repeat
+# always matches there: nothing is read twice. (Before Python 3.11.5 a possessive group
+# that looks ahead goes wrong: gh-106052.)
 _STRINGS = re.compile(
-    r'"{3}(?:[^"\\]|\\.|"(?!""))*+(?:"{3,5}+|\Z)'
-    r"|'{3}(?:[^']|'(?!''))*+(?:'{3,5}+|\Z)"
-    r'|"(?:[^"\\\n]|\\.)*+"?'
-    r"|'[^'\n]*+'?"
-    r"|\#[^\n]*+",
+    r'"{3}(?:[^"\\]+|\\.?|"(?!""))*(?:"{3,5}|\Z)'
+    r"|'{3}(?:[^']+|'(?!''))*(?:'{3,5}|\Z)"
+    r'|"(?:[^"\\\n]+|\\.?)*"?'
+    r"|'[^'\n]*'?"
+    r"|\#[^\n]*",
     re.DOTALL,
 )
 _DEEP = re.compile(rf'(?<![\w"-])(?:[\w"-]++[ \t]*+\.[ \t]*+){{{DEPTH}}}')
