@@ -115,6 +115,7 @@ static int begin(struct nj_jail *jail, struct nj_task *task, enum nj_stage stage
 	if (error)
 		return error;
 	task->stage = stage;
+	task->injected_fd = -1;
 	regs = task->saved;
 	plan = plan_of(jail, task);
 	nj_arguments_set(task->call->abi, &regs, plan.args);
@@ -188,12 +189,12 @@ static int after_exit(struct nj_jail *jail, struct nj_task *task, int64_t result
 {
 	switch (task->stage) {
 	case NJ_INJECT_FD:
-		if (result < 0) {
-			task->vault_error = (int)-result;
+		// What was not handed over is the program's own: it must not be closed.
+		if (result < 0 || result != task->injected_fd) {
+			task->vault_error = result < 0 ? (int)-result : EINTR;
 			nj_lend_end(task);
 			return run_again(task);
 		}
-		task->injected_fd = (int32_t)result;
 		return step(jail, task, NJ_INJECT_MAP);
 	case NJ_INJECT_MAPPED:
 		if (task->lending.under_way)

@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -20,7 +22,8 @@ static void answer(const struct nj_jail *jail, uint64_t id, int error, int64_t v
 	(void)ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_SEND, &response);
 }
 
-static void hand_over(const struct nj_jail *jail, uint64_t id, int ours)
+// Returns the number that `ours` has there, or -errno.
+static int hand_over(const struct nj_jail *jail, uint64_t id, int ours)
 {
 	struct seccomp_notif_addfd request = {
 		.id = id,
@@ -28,16 +31,25 @@ static void hand_over(const struct nj_jail *jail, uint64_t id, int ours)
 		.srcfd = (uint32_t)ours,
 		.newfd_flags = 02000000,  // O_CLOEXEC
 	};
-	int fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
+	sigset_t all, before;
+	int fd;
 
+	// A signal in the middle takes the descriptor back, but not the answer: the asker
+	// would get 0 (seccomp_notify_addfd() in kernel/seccomp.c).
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &before);
+	fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 	if (fd < 0 && errno == EINVAL) {  // before Linux 5.14
 		request.flags = 0;
 		fd = ioctl(jail->listener, SECCOMP_IOCTL_NOTIF_ADDFD, &request);
 		if (fd >= 0)
 			answer(jail, id, 0, fd);
 	}
+	fd = fd < 0 ? -errno : fd;
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (fd < 0)
-		answer(jail, id, -errno, 0);
+		answer(jail, id, fd, 0);
+	return fd;
 }
 
 static bool expected(const struct nj_jail *jail, const struct nj_task *task,
@@ -57,7 +69,7 @@ void nj_answer_strangers(struct nj_jail *jail)
 
 	for (int i = 0; i < BATCH && jail->listener >= 0; i++) {
 		struct seccomp_notif asked;
-		const struct nj_task *task;
+		struct nj_task *task;
 
 		if (poll(&poll_fd, 1, 0) <= 0 || !(poll_fd.revents & POLLIN))
 			return;
@@ -66,8 +78,10 @@ void nj_answer_strangers(struct nj_jail *jail)
 			return;
 		task = nj_task_find(jail, (int32_t)asked.pid);
 		if (expected(jail, task, &asked))
-			hand_over(jail, asked.id,
-				  task->lending.under_way ? task->lending.channel[1] : jail->vault_fd);
+			task->injected_fd = hand_over(jail, asked.id,
+						      task->lending.under_way
+							      ? task->lending.channel[1]
+							      : jail->vault_fd);
 		else
 			answer(jail, asked.id, -ENOSYS, 0);
 	}
