@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import subprocess
 
 import pytest
 from jail import needs
-from outdoors import BARE, HOST, NEXT, Outdoors, patch_of, wheel
+from outdoors import BARE, HOST, NEXT, Outdoors, fetch, patch_of, wheel
 
 TRACKER, THERE = "tracker.example.net", "203.0.113.9"
 
@@ -21,12 +20,6 @@ TRACKER, THERE = "tracker.example.net", "203.0.113.9"
 def scene(outdoors) -> Outdoors:
     needs("curl")
     return outdoors()
-
-
-def fetch(*urls: str, status: int = 0) -> list[str]:
-    """A command that gets *urls*, whatever comes of it, and ends with *status*."""
-    calls = "".join(f"curl -sS -m 20 {shlex.quote(url)}; " for url in urls)
-    return ["sh", "-c", f"{calls}exit {status}"]
 
 
 PAGE = f"http://{HOST}/file"

@@ -6,12 +6,11 @@ Judged by what the servers outside heard, and by the exit status.
 from __future__ import annotations
 
 import re
-import shlex
 import subprocess
 
 import pytest
 from jail import needs
-from outdoors import BARE, WEB4, Outdoors, patch_of
+from outdoors import BARE, WEB4, Outdoors, fetch, patch_of
 
 PAGE, ELSEWHERE = f"http://{WEB4}/file", f"http://{BARE}/file"
 OWN = f"tcp://{WEB4}:80"
@@ -22,12 +21,6 @@ NOWHERE = "203.0.113.9"
 def scene(outdoors) -> Outdoors:
     needs("curl")
     return outdoors()
-
-
-def fetch(*urls: str, status: int = 0) -> list[str]:
-    """A command that gets *urls*, whatever comes of it, and ends with *status*."""
-    calls = "".join(f"curl -sS -m 20 {shlex.quote(url)}; " for url in urls)
-    return ["sh", "-c", f"{calls}exit {status}"]
 
 
 def locked(scene: Outdoors, *rules: str) -> None:

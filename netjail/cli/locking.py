@@ -41,10 +41,7 @@ def task(options: Options, rules: Rules) -> Task:
     wants = Wants(ephemeral())
     lock = old or Lock(name=options.file)
     given = Rules(allow=(*rules.allow, *lock.rules), default=Decision.DENY)
-
-    def say(line: str) -> None:
-        if not options.quiet:
-            write(f"{line}\n")
+    say = voice(options)
 
     def finish() -> int | None:
         found = cover(wants.select(lambda want: _unknown(want, lock)), given)
@@ -56,6 +53,16 @@ def task(options: Options, rules: Rules) -> Task:
         return options.exit_code if compare(lock, found, gone, how, say) else None
 
     return Task(policy, wants.take, finish, summary=options.check)
+
+
+def voice(options: Options) -> Say:
+    """What says a line, unless the user wants none."""
+
+    def say(line: str) -> None:
+        if not options.quiet:
+            write(f"{line}\n")
+
+    return say
 
 
 def _check(options: Options) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from netjail.cli.jail import Task
-from netjail.cli.locking import compare
-from netjail.cli.terminal import write
+from netjail.cli.locking import compare, voice
 from netjail.lock import files
 from netjail.lock.cover import cover
 from netjail.lock.judge import watched
@@ -29,12 +28,8 @@ def task(options: Options, rules: Rules) -> Task:
     wants = Wants(ephemeral())
     given = Rules(allow=tuple(lock.rules), default=Decision.DENY)
 
-    def say(line: str) -> None:
-        if not options.quiet:
-            write(f"{line}\n")
-
     def finish() -> int | None:
-        new = compare(lock, cover(wants.select(policy.is_new), given), [], "", say)
+        new = compare(lock, cover(wants.select(policy.is_new), given), [], "", voice(options))
         failed = not wants.end or wants.end.code or wants.end.signal
         return options.exit_code if new and not failed else None
 
